@@ -1,0 +1,276 @@
+"""Which tokens a step computes: padded batches, or a prefix tree that holds every shared run of tokens once.
+
+A context (a token and everything before it) that several examples share gives the same hidden state in each of them,
+so it is computed once. A node of the tree, a `Segment`, is a run of tokens whose ancestors are its prefix. A target
+belongs to the segment that holds its *context*: a fork's last token simply has several targets, and a target that
+several examples supervise weighs as many.
+
+Shape legend: T tokens of an example, N tokens of a segment, K targets of a segment, B examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weatherman.records import Rendered
+
+NO_PARENT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One node of the prefix tree.
+
+    `ids` int32 [N] at positions `start` .. `start + N - 1`; `parent` is the index of the segment before it or
+    `NO_PARENT`. Target k: after token `context[k]` of this segment, `target[k]` is expected by `weight[k]` examples.
+    """
+
+    ids: NDArray[np.int32]
+    parent: int
+    start: int
+    context: NDArray[np.int64]
+    target: NDArray[np.int64]
+    weight: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixTree:
+    """The segments of a step, every parent before its children, siblings in the order of their tokens."""
+
+    segments: tuple[Segment, ...]
+    num_supervised_tokens: int
+    num_effective_tokens: int
+
+    @property
+    def num_computed_tokens(self) -> int:
+        """Tokens that pass through the model."""
+        return sum(len(segment.ids) for segment in self.segments)
+
+    def ancestors(self, index: int) -> list[int]:
+        """The segments before `index` on its path, root first."""
+        path: list[int] = []
+        while (index := self.segments[index].parent) != NO_PARENT:
+            path.append(index)
+        return path[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """Segments that go through the model together, and the passes that attend to them.
+
+    With children, the pass is a trunk: its K and V are kept, detached, while the children run forward and backward
+    against them; the gradients they leave there are then pushed through this pass. `recompute` says that the trunk's
+    activations are not held meanwhile but computed a second time.
+    """
+
+    segments: tuple[int, ...]
+    children: tuple[Pass, ...] = ()
+    recompute: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PaddedBatch:
+    """Examples side by side, padded on the right: `ids` int64 [B, T], `attention` bool [B, T] (true: a real token),
+    `supervised` bool [B, T] (true: this token is a target)."""
+
+    ids: NDArray[np.int64]
+    attention: NDArray[np.bool_]
+    supervised: NDArray[np.bool_]
+
+
+def pad(examples: Sequence[Rendered]) -> PaddedBatch:
+    """Pad examples to the longest of them.
+
+    Args:
+        examples: at least one example.
+
+    Returns:
+        The batch, padded with token 0 that nothing attends to or is trained on.
+    """
+    shape = (len(examples), max(len(example.ids) for example in examples))
+    ids = np.zeros(shape, np.int64)
+    attention = np.zeros(shape, np.bool_)
+    supervised = np.zeros(shape, np.bool_)
+    for row, example in enumerate(examples):
+        length = len(example.ids)
+        ids[row, :length] = example.ids
+        attention[row, :length] = True
+        supervised[row, :length] = example.mask
+    return PaddedBatch(ids, attention, supervised)
+
+
+def build_tree(
+    examples: Sequence[Rendered], *, min_shared_tokens: int = 1, max_segment_tokens: int | None = None
+) -> PrefixTree:
+    """Build the prefix tree of a step.
+
+    Tokens that no target depends on (after an example's last supervised context) are left out.
+
+    Args:
+        examples: the step's examples, in any order.
+        min_shared_tokens: a run shared by a group is given a node of its own only if it is at least this long;
+            shorter runs are repeated in each branch (a tiny segment costs more than it saves).
+        max_segment_tokens: longer segments are cut into a chain; None leaves them whole.
+
+    Returns:
+        The tree; empty when nothing is supervised.
+    """
+    trained = [_trim(example) for example in examples if example.mask[1:].any()]
+    trained.sort(key=lambda example: example.ids.astype(">i4").tobytes())
+    segments: list[Segment] = []
+    for low, high, begin, end, parent in _shared_runs(trained, min_shared_tokens, segments):
+        _append_chain(segments, trained[low:high], begin, end, parent, max_segment_tokens)
+    return PrefixTree(
+        segments=tuple(segments),
+        num_supervised_tokens=sum(int(example.mask[1:].sum()) for example in examples),
+        num_effective_tokens=sum(len(example.ids) for example in examples),
+    )
+
+
+def _trim(example: Rendered) -> Rendered:
+    """Cut the example after its last target, so that its last context is the token before."""
+    length = int(np.flatnonzero(example.mask)[-1]) + 1
+    return Rendered(example.ids[:length], example.mask[:length], example.source)
+
+
+def _num_contexts(example: Rendered) -> int:
+    return len(example.ids) - 1
+
+
+def _common_prefix(a: Rendered, b: Rendered) -> int:
+    """How many leading contexts of two examples are the same."""
+    length = min(_num_contexts(a), _num_contexts(b))
+    different = np.flatnonzero(a.ids[:length] != b.ids[:length])
+    return int(different[0]) if len(different) else length
+
+
+def _shared_runs(
+    trained: Sequence[Rendered], min_shared_tokens: int, segments: Sequence[Segment]
+) -> Iterator[tuple[int, int, int, int, int]]:
+    """Walk the sorted examples depth-first; yield (low, high, begin, end, parent): examples low..high share the
+    contexts begin..end below segment `parent`. The caller appends the segment before asking for the next one."""
+    lcp = [_common_prefix(a, b) for a, b in zip(trained, trained[1:], strict=False)]
+    stack = [(0, len(trained), 0, NO_PARENT)] if trained else []
+    while stack:
+        low, high, begin, parent = stack.pop()
+        end = min(lcp[low : high - 1], default=_num_contexts(trained[low]))
+        groups = list(_split(trained, low, high, end))
+        if end - begin >= min_shared_tokens or len(groups) == 1:
+            if end > begin:
+                yield low, high, begin, end, parent
+                begin, parent = end, len(segments) - 1
+            groups = [(a, b) for a, b in groups if _num_contexts(trained[a]) > end]
+        stack.extend((a, b, begin, parent) for a, b in reversed(groups))
+
+
+def _split(trained: Sequence[Rendered], low: int, high: int, end: int) -> Iterator[tuple[int, int]]:
+    """Split examples that agree up to context `end` by what follows there (nothing, or which token)."""
+    following = [
+        int(trained[index].ids[end]) if _num_contexts(trained[index]) > end else NO_PARENT
+        for index in range(low, high)
+    ]
+    first = low
+    for index in range(low + 1, high + 1):
+        if index == high or following[index - low] != following[first - low]:
+            yield first, index
+            first = index
+
+
+def _append_chain(
+    segments: list[Segment],
+    group: Sequence[Rendered],
+    begin: int,
+    end: int,
+    parent: int,
+    max_segment_tokens: int | None,
+) -> None:
+    size = max_segment_tokens or end - begin
+    for start in range(begin, end, size):
+        segments.append(_segment(group, start, min(start + size, end), parent))
+        parent = len(segments) - 1
+
+
+def _segment(group: Sequence[Rendered], begin: int, end: int, parent: int) -> Segment:
+    """Make the segment of contexts begin..end that `group` shares, with the targets of all of its examples."""
+    contexts, targets = [], []
+    for example in group:
+        context = np.flatnonzero(example.mask[begin + 1 : end + 1])
+        contexts.append(context)
+        targets.append(example.ids[begin + 1 + context])
+    pairs = np.stack([np.concatenate(contexts), np.concatenate(targets).astype(np.int64)], axis=1)
+    unique, weight = np.unique(pairs, axis=0, return_counts=True)
+    return Segment(group[0].ids[begin:end], parent, begin, unique[:, 0], unique[:, 1], weight.astype(np.int64))
+
+
+def plan_passes(tree: PrefixTree, max_tokens_per_chunk: int | None, max_held_tokens: int | None = None) -> list[Pass]:
+    """Cut a tree depth-first into passes of at most `max_tokens_per_chunk` tokens.
+
+    A subtree that fits goes through the model in one pass, together with siblings as long as they fit; one that does
+    not becomes a trunk whose children are planned in the same way.
+
+    Args:
+        tree: its segments must not be longer than the budget (`build_tree(max_segment_tokens=...)`).
+        max_tokens_per_chunk: the budget of one pass; None for no limit.
+        max_held_tokens: trunks whose path holds more tokens than this are recomputed; None holds all.
+
+    Returns:
+        The passes to run one after another.
+    """
+    children: dict[int, list[int]] = {NO_PARENT: []}
+    subtree = [len(segment.ids) for segment in tree.segments]
+    for index, segment in enumerate(tree.segments):
+        children.setdefault(segment.parent, []).append(index)
+    for index in reversed(range(len(tree.segments))):
+        if (parent := tree.segments[index].parent) != NO_PARENT:
+            subtree[parent] += subtree[index]
+    budget = max_tokens_per_chunk or max(subtree, default=0) * len(subtree)
+    return _plan_siblings(tree, children, subtree, NO_PARENT, budget, max_held_tokens, held=0)
+
+
+def _plan_siblings(
+    tree: PrefixTree,
+    children: dict[int, list[int]],
+    subtree: list[int],
+    parent: int,
+    budget: int,
+    max_held_tokens: int | None,
+    held: int,
+) -> list[Pass]:
+    passes: list[Pass] = []
+    pack: list[int] = []
+    num_packed = 0
+    for index in children.get(parent, []):
+        if subtree[index] > budget:
+            held_here = held + len(tree.segments[index].ids)
+            recompute = max_held_tokens is not None and held_here > max_held_tokens
+            below = _plan_siblings(
+                tree, children, subtree, index, budget, max_held_tokens, held if recompute else held_here
+            )
+            passes.append(Pass((index,), tuple(below), recompute))
+            continue
+        if pack and num_packed + subtree[index] > budget:
+            passes.append(Pass(tuple(pack)))
+            pack, num_packed = [], 0
+        pack.extend(_subtree_segments(children, index))
+        num_packed += subtree[index]
+    if pack:
+        passes.append(Pass(tuple(pack)))
+    return passes
+
+
+def _subtree_segments(children: dict[int, list[int]], index: int) -> list[int]:
+    """A subtree's segments, parents first."""
+    order, stack = [], [index]
+    while stack:
+        order.append(stack.pop())
+        stack.extend(reversed(children.get(order[-1], [])))
+    return order
+
+
+def share_factor(tree: PrefixTree) -> float:
+    """Effective tokens per computed token: what sharing saves, 1.0 when nothing is shared."""
+    return tree.num_effective_tokens / max(1, tree.num_computed_tokens)

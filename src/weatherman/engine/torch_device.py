@@ -1,0 +1,60 @@
+"""Which device and precision a run uses, and how many tokens fit in one pass; the rules are pure functions."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+import torch
+
+from weatherman.errors import WeathermanError
+
+CPU_TOKENS_PER_CHUNK = 1024
+_ACTIVATION_FLOATS_PER_LAYER = 34
+_MEMORY_SHARE = 0.5
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device to train on: CUDA, else MPS, else CPU for "auto".
+
+    Raises:
+        WeathermanError: the wanted device is not there.
+    """
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return torch.device(next(name for name, there in available.items() if there))
+    if not available[wanted]:
+        raise WeathermanError(
+            "engine.no-device",
+            f"device: {wanted} is asked for, but PyTorch {torch.__version__} finds none.",
+            "set device: auto, or run the set-up script of this platform.",
+        )
+    return torch.device(wanted)
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Precision of the frozen weights: "auto" is float32 on CPU (bfloat16 is slower there), bfloat16 elsewhere."""
+    if wanted == "auto":
+        return torch.float32 if device.type == "cpu" else torch.bfloat16
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+
+
+def device_name(device: torch.device) -> str:
+    """The device's name for people."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.processor() or platform.machine()} ({sys.platform}, {torch.get_num_threads()} threads)"
+
+
+def token_budget(device: torch.device, model_config: Any) -> int:
+    """Tokens per pass. On a CPU a fixed small number (larger passes leave the caches and are slower); else what fits
+    in half of the device's free memory, counting about 34 activations of hidden size per layer and token."""
+    if device.type == "cpu":
+        return CPU_TOKENS_PER_CHUNK
+    if device.type == "cuda":
+        free_bytes = torch.cuda.mem_get_info(device)[0]
+    else:
+        free_bytes = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+    per_token = _ACTIVATION_FLOATS_PER_LAYER * 2 * model_config.hidden_size * model_config.num_hidden_layers
+    return max(1024, int(free_bytes * _MEMORY_SHARE / per_token) // 128 * 128)

@@ -1,0 +1,79 @@
+"""The start-up proof that attention is causal: change a token, and see what else changes."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from weatherman.batching import build_tree
+from weatherman.engine.torch_attention import make_context
+from weatherman.engine.torch_step import Network
+from weatherman.records import Rendered
+
+_TOLERANCE = 1e-4
+_PREFIX_TOKENS = 24
+_BRANCH_TOKENS = 8
+
+
+def find_leak(network: Network, vocab_size: int, *, sharing: bool) -> str:
+    """Perturb one token and compare hidden states before and after.
+
+    Args:
+        network: the model in evaluation mode, its attention set as in training.
+        vocab_size: tokens are drawn below it.
+        sharing: test a prefix tree with two branches; otherwise one padded row.
+
+    Returns:
+        What leaks, in words; empty when nothing does and the perturbed token itself was seen to matter.
+    """
+    tokens = np.random.default_rng(0).permutation(min(vocab_size, 4096))[: _PREFIX_TOKENS + 2 * _BRANCH_TOKENS + 1]
+    first = tokens[: _PREFIX_TOKENS + 2 * _BRANCH_TOKENS].astype(np.int32)
+    changed_at = _PREFIX_TOKENS + _BRANCH_TOKENS // 2
+    second = first.copy()
+    second[changed_at] = tokens[-1]
+    hidden = _tree_hidden if sharing else _row_hidden
+    before, after = hidden(network, first), hidden(network, second)
+    scale = float(before.abs().max())
+    difference = (before - after).abs().amax(dim=-1) / scale
+    allowed = torch.zeros(len(first), dtype=torch.bool)
+    end = _PREFIX_TOKENS + _BRANCH_TOKENS if sharing else len(first)
+    allowed[changed_at:end] = True
+    if float(difference[~allowed].max()) > _TOLERANCE:
+        where = int(torch.where(~allowed, difference.cpu(), 0).argmax())
+        kind = "a sibling branch" if where >= end else "a later token"
+        return f"changing {kind} at place {changed_at} changes the hidden state at place {where}"
+    if float(difference[allowed].min()) <= 0:
+        return f"changing token {changed_at} changes nothing after it"
+    return ""
+
+
+def _row_hidden(network: Network, ids: np.ndarray) -> Tensor:
+    row = torch.from_numpy(ids.astype(np.int64))[None].to(network.device)
+    output = network.decoder(input_ids=row, attention_mask=torch.ones_like(row), use_cache=False)
+    return output.last_hidden_state[0].float().cpu()
+
+
+def _tree_hidden(network: Network, ids: np.ndarray) -> Tensor:
+    """Hidden states of prefix, first branch and second branch, the branches being siblings."""
+    prefix, branches = ids[:_PREFIX_TOKENS], ids[_PREFIX_TOKENS:].reshape(2, _BRANCH_TOKENS)
+    order = np.argsort(branches[:, 0])
+    rows = [np.concatenate([prefix, branch, branch[-1:]]) for branch in branches]
+    mask = np.zeros(len(rows[0]), np.bool_)
+    mask[-1] = True
+    tree = build_tree([Rendered(row.astype(np.int32), mask) for row in rows])
+    context = make_context(
+        tree, [0, 1, 2], (), capture=False, num_query_groups=network.num_query_groups, device=network.device
+    )
+    flat = np.concatenate([segment.ids for segment in tree.segments]).astype(np.int64)
+    positions = np.concatenate([np.arange(len(s.ids), dtype=np.int64) + s.start for s in tree.segments])
+    network.dropout.segments = ()
+    output = network.decoder(
+        input_ids=torch.from_numpy(flat)[None].to(network.device),
+        position_ids=torch.from_numpy(positions)[None].to(network.device),
+        use_cache=False,
+        tree=context,
+    )
+    hidden = output.last_hidden_state[0].float().cpu()
+    parts = hidden[_PREFIX_TOKENS:].reshape(2, _BRANCH_TOKENS, -1)[np.argsort(order)]
+    return torch.cat([hidden[:_PREFIX_TOKENS], parts.flatten(0, 1)])

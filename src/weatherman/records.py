@@ -1,0 +1,89 @@
+"""The records that flow through the rooms, from a line of JSON to the result of a step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call of a tool; `arguments` is the decoded JSON object."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn. `content` is None only for an assistant that calls tools; `tool_call_id` is set only for a tool."""
+
+    role: Role
+    content: str | None
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A validated conversation; `source` names its file and line, for messages."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[dict[str, Any], ...] = ()
+    metadata: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """Token ids of one training example and its loss mask.
+
+    `ids` is int32 [T]; `mask` is bool [T], true where the token is a supervised *target*. `mask[0]` is always false:
+    the first token has no context to be predicted from.
+    """
+
+    ids: NDArray[np.int32]
+    mask: NDArray[np.bool_]
+    source: str = ""
+
+    @property
+    def num_supervised_tokens(self) -> int:
+        """How many tokens count in the loss."""
+        return int(self.mask.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """Which examples make optimizer step `step` (1-based) of epoch `epoch` (0-based)."""
+
+    step: int
+    epoch: int
+    example_ids: tuple[int, ...]
+    examples: tuple[Rendered, ...]
+
+    @property
+    def num_supervised_tokens(self) -> int:
+        """The divisor of the step's loss."""
+        return sum(example.num_supervised_tokens for example in self.examples)
+
+    @property
+    def num_effective_tokens(self) -> int:
+        """Tokens the user trains on: the sum of the examples' lengths, without padding or sharing."""
+        return sum(len(example.ids) for example in self.examples)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one optimizer step did. `loss` is the mean over supervised tokens, `grad_norm` is before clipping."""
+
+    loss: float
+    grad_norm: float
+    num_supervised_tokens: int
+    num_effective_tokens: int
+    num_computed_tokens: int
