@@ -1,0 +1,139 @@
+"""What a run shows for its effect: tool calls on held-out prompts and sample answers, with and without the adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+from weatherman.engine.base import Engine
+from weatherman.records import Conversation, Message, ToolCall
+
+_MAX_CALL_TOKENS = 72
+_MAX_ANSWER_TOKENS = 110
+_PROMPTS_PER_BATCH = 10
+
+Encode = Callable[[Conversation], list[int]]
+Parse = Callable[[Sequence[int]], Message]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolScore:
+    """Of `num_prompts` prompts whose reference answer is a tool call: replies whose calls are all declared and
+    schema-valid, and replies that call the very tool of the reference."""
+
+    num_prompts: int
+    num_valid: int
+    num_right_tool: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A prompt's last message and the model's reply to it, as text."""
+
+    persona: str
+    prompt: str
+    answer: str
+
+
+def before_reply(conversation: Conversation, index: int) -> Conversation:
+    """The conversation up to, and without, message `index`."""
+    return Conversation(conversation.messages[:index], conversation.tools, conversation.metadata, conversation.source)
+
+
+def tool_prompts(conversations: Sequence[Conversation], limit: int) -> list[tuple[Conversation, Message]]:
+    """The first `limit` conversations whose first reply is a tool call, cut before it, each with that reply."""
+    chosen = []
+    for conversation in conversations:
+        first = next((i for i, m in enumerate(conversation.messages) if m.role == "assistant"), None)
+        if first is not None and conversation.messages[first].tool_calls:
+            chosen.append((before_reply(conversation, first), conversation.messages[first]))
+    return chosen[:limit]
+
+
+def valid_call(call: ToolCall, tools: Sequence[dict[str, Any]]) -> bool:
+    """Whether a call names a declared tool and its arguments fit that tool's JSON schema."""
+    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
+    return call.name in schemas and Draft202012Validator(schemas[call.name]).is_valid(call.arguments)
+
+
+def score_tool_calls(
+    engine: Engine,
+    conversations: Sequence[Conversation],
+    limit: int,
+    encode: Encode,
+    parse: Parse,
+    *,
+    adapter: bool,
+) -> ToolScore:
+    """Let the model answer prompts that want a tool call and judge the calls.
+
+    Args:
+        engine: the model.
+        conversations: held-out conversations.
+        limit: how many prompts to use.
+        encode: conversation -> prompt token ids.
+        parse: generated token ids -> message.
+        adapter: with the LoRA adapter, or the base model alone.
+
+    Returns:
+        The score.
+    """
+    prompts = tool_prompts(conversations, limit)
+    replies: list[Message] = []
+    for begin in range(0, len(prompts), _PROMPTS_PER_BATCH):
+        batch = [encode(prompt) for prompt, _ in prompts[begin : begin + _PROMPTS_PER_BATCH]]
+        replies += [parse(ids) for ids in engine.generate(batch, _MAX_CALL_TOKENS, adapter=adapter)]
+    num_valid = num_right = 0
+    for (prompt, reference), reply in zip(prompts, replies, strict=True):
+        valid = bool(reply.tool_calls) and all(valid_call(call, prompt.tools) for call in reply.tool_calls)
+        num_valid += valid
+        num_right += valid and reply.tool_calls[0].name == reference.tool_calls[0].name
+    return ToolScore(len(prompts), num_valid, num_right)
+
+
+def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str]) -> list[Conversation]:
+    """Prompts to show: the user's `questions` under a persona each, or, without any, one that wants a tool call and
+    one that wants the final answer in voice."""
+    by_persona: dict[str, Conversation] = {}
+    for conversation in conversations:
+        by_persona.setdefault(str(conversation.metadata.get("persona", "")), conversation)
+    voices = [c for persona, c in by_persona.items() if persona != "neutral"] or list(by_persona.values())
+    if questions and voices:
+        return [_ask(voices[index % len(voices)], question) for index, question in enumerate(questions)]
+    calls = [prompt for prompt, _ in tool_prompts(voices, 1)]
+    answers = [
+        before_reply(c, len(c.messages) - 1)
+        for c in voices
+        if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content
+    ]
+    return calls + answers[:1]
+
+
+def _ask(conversation: Conversation, question: str) -> Conversation:
+    system = tuple(message for message in conversation.messages[:1] if message.role == "system")
+    return Conversation((*system, Message("user", question)), conversation.tools, conversation.metadata)
+
+
+def answer_samples(
+    engine: Engine,
+    prompts: Sequence[Conversation],
+    encode: Encode,
+    decode: Callable[[Sequence[int]], str],
+    *,
+    adapter: bool,
+) -> list[Sample]:
+    """Let the model answer the sample prompts."""
+    if not prompts:
+        return []
+    replies = engine.generate([encode(prompt) for prompt in prompts], _MAX_ANSWER_TOKENS, adapter=adapter)
+    return [
+        Sample(
+            str(prompt.metadata.get("persona", "")),
+            next((m.content or "" for m in reversed(prompt.messages) if m.role == "user"), ""),
+            decode(ids).strip(),
+        )
+        for prompt, ids in zip(prompts, replies, strict=True)
+    ]
