@@ -23,7 +23,8 @@ below. One key is overridden by `--set`, its value read as YAML:
 - Nothing in a configuration is ever executed. `$(date +FMT)` in {dated} is filled in
   without a shell, once, when the file is read; FMT may use {parts}.
 - Values are YAML 1.2's plain ones: `null`, `true` and `false`, numbers (`2e-4` is one), text, lists. `yes`, `no`,
-  `on` and `off` are text. Tags (`!!…`), anchors (`&a`) and aliases (`*a`) are refused, and so is a key that is given twice.
+  `on` and `off` are text. Tags (`!!…`), anchors (`&a`) and aliases (`*a`) are refused, and so is a key that is
+  given twice.
 - A step's examples are per_device_train_batch_size x gradient_accumulation_steps.
 
 | key | default | allowed | meaning |

@@ -12,9 +12,9 @@ def learning_rate(
     """Give the learning rate of one optimizer step.
 
     With w = ceil(warmup_ratio * num_steps) warm-up steps, step s uses the factor s / w while s <= w, and afterwards
-    f(s - 1), where f(i) is what transformers' `get_*_schedule_with_warmup` gives after i calls. Without warm-up, and after it, this
-    is Trainer's own schedule. In the warm-up it is one step ahead, f(s): Trainer's first step has the rate 0 and teaches
-    nothing; here it has base / w, and steps w and w + 1 both have `base`.
+    f(s - 1), where f(i) is what transformers' `get_*_schedule_with_warmup` gives after i calls. Without warm-up, and
+    after it, this is Trainer's own schedule. In the warm-up it is one step ahead, f(s): Trainer's first step has the
+    rate 0 and teaches nothing; here it has base / w, and steps w and w + 1 both have `base`.
 
     Args:
         step: 1-based optimizer step.
