@@ -43,6 +43,13 @@ def holder(folder: Path, mode: str = "plain") -> Iterator[subprocess.Popen[str]]
         process.wait()
 
 
+@contextmanager
+def kernel_lock_only(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that asks the kernel alone, and exits with 1 if the lock is held."""
+    code = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    yield subprocess.Popen([sys.executable, "-c", code, str(folder / "run.lock")], stderr=subprocess.DEVNULL, text=True)
+
+
 def test_held_then_gone(tmp_path: Path) -> None:
     with run_lock(tmp_path):
         held = read_record(tmp_path)
@@ -95,7 +102,10 @@ def test_same_process_twice(tmp_path: Path) -> None:
     with run_lock(tmp_path):
         with pytest.raises(WeathermanError, match="another trainer works"), run_lock(tmp_path):
             pass
-        with holder(tmp_path) as process:  # the refused attempt did not lose the lock
+        held = read_holder(tmp_path / "run.lock")
+        assert held is not None
+        assert held.pid == os.getpid()
+        with kernel_lock_only(tmp_path) as process:  # neither the look nor the refused attempt did not lose the lock
             assert process.wait() == 1
 
 
@@ -157,13 +167,11 @@ def test_without_kernel_locks_the_record_decides(tmp_path: Path, monkeypatch: py
 def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BEAT_S", 0.01)
     with run_lock(tmp_path):
-        first = read_holder(tmp_path / "run.lock")
+        first = read_record(tmp_path)
         time.sleep(0.2)
-        later = read_holder(tmp_path / "run.lock")
-    assert first is not None
-    assert later is not None
-    assert later.beat > first.beat
-    assert later.pid == first.pid == os.getpid()
+        later = read_record(tmp_path)
+    assert int(str(later["beat"])) > int(str(first["beat"])) >= 0
+    assert later["pid"] == first["pid"] == os.getpid()
 
 
 _RACE = """

@@ -22,6 +22,7 @@ from weatherman.errors import WeathermanError
 from weatherman.events import EventLog, Heartbeat, StatusFile
 from weatherman.process import is_suspended
 from weatherman.resume import begin_attempt, record_checkpoint, record_clean_stop, record_finished, record_step
+from weatherman.run_lock import run_lock
 from weatherman.status import RunStatus, latest_run, read_status, show_status, status_lines
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "schemas" / "status.schema.json").read_text())
@@ -88,7 +89,7 @@ def test_running_suspended_stalled_dead(tmp_path: Path) -> None:
         process.send_signal(signal.SIGCONT)
         while is_suspended(process.pid):
             time.sleep(0.01)
-        edit(tmp_path, patience_s=0.001)
+        edit(tmp_path, patience_s=0)
         status = checked(tmp_path)
         assert status.state == "stalled"
         assert "no sign of progress" in status.reason
@@ -140,6 +141,14 @@ def test_what_the_trainer_could_not_say(tmp_path: Path) -> None:
     assert checked(tmp_path).state == "finished"
 
 
+def test_new_attempt_that_has_not_reported_yet(tmp_path: Path) -> None:
+    with trainer(tmp_path):
+        pass
+    with run_lock(tmp_path):
+        assert checked(tmp_path).state == "starting"
+    assert checked(tmp_path).state == "dead"
+
+
 @contextmanager
 def _nothing() -> Iterator[None]:
     yield
@@ -160,12 +169,15 @@ def test_run_on_another_machine_is_judged_by_its_lock(tmp_path: Path) -> None:
     with trainer(tmp_path):
         edit(tmp_path, host="elsewhere", boot="another")
         assert checked(tmp_path).state == "running"
-        old = time.time() - 300
-        os.utime(tmp_path / "run.lock", (old, old))
-        status = checked(tmp_path)
-        assert status.state == "dead"
-        assert "no sign of life on elsewhere" in status.reason
-    (tmp_path / "run.lock").unlink()
+    lock = tmp_path / "run.lock"
+    lock.write_text(json.dumps(json.loads(lock.read_text()) | {"host": "elsewhere"}))
+    assert checked(tmp_path).state == "running"
+    old = time.time() - 300
+    os.utime(lock, (old, old))
+    status = checked(tmp_path)
+    assert status.state == "dead"
+    assert "no sign of life on elsewhere" in status.reason
+    lock.unlink()
     assert checked(tmp_path).reason == "no trainer holds this folder"
 
 

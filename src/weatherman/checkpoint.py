@@ -119,10 +119,14 @@ def check_free_space(output_dir: Path, margin_bytes: int) -> None:
     if free_bytes < needed_bytes:
         raise WeathermanError(
             "checkpoint.no-space",
-            f"{free_bytes / 2**30:.2f} GB free in {output_dir}, but the next checkpoint asks for "
-            f"{needed_bytes / 2**30:.2f} GB (twice the last one and a margin).",
+            f"{_size(free_bytes)} free in {output_dir}, but the next checkpoint asks for "
+            f"{_size(needed_bytes)} (twice the last one and a margin).",
             _HINTS[errno.ENOSPC],
         )
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:.1f} GB" if num_bytes >= 2**30 else f"{num_bytes / 2**20:.1f} MB"
 
 
 def _same_already(output_dir: Path, final: Path, manifest: Manifest) -> bool:

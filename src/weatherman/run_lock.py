@@ -5,7 +5,8 @@ volumes have no locks, or locks that other machines do not see, so the lock file
 start, and beats every few seconds. A holder on this machine is looked up; one on another machine is watched for a
 beat, which no clock can fool.
 
-A record lock is lost when its process closes *any* descriptor of the file: never open `run.lock` in a trainer.
+A record lock is lost when its process closes *any* descriptor of the file. So `read_holder` opens none of a lock that
+this process holds; and if a library does (an upload of the folder), the record still speaks for its living holder.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ BEAT_S = 5.0
 PATIENCE_S = 20.0  # without a beat for so long, a holder on another machine is dead
 _SETTLE_S = 0.5
 _RECORD_BYTES = 1024  # always written whole, so that no reader sees half a record
-_held: set[tuple[int, int]] = set()  # device and inode of the lock files this process holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,9 @@ class Holder:
     def is_local(self) -> bool:
         """Whether it is, or was, a process of this machine since its last start."""
         return (self.host, self.boot) == (socket.gethostname(), boot_id())
+
+
+_held: dict[tuple[int, int], Holder] = {}  # the lock files this process holds, by device and inode
 
 
 @contextmanager
@@ -73,7 +76,7 @@ def run_lock(output_dir: Path, *, patience_s: float = PATIENCE_S) -> Iterator[No
             "make the folder writable and see that its disk has space.",
         ) from problem
     place = _place(fd)
-    _held.add(place)
+    _held[place] = holder
     stop = threading.Event()
     beating = threading.Thread(target=_beat, args=(fd, holder, stop), name="run-lock", daemon=True)
     beating.start()
@@ -85,12 +88,15 @@ def run_lock(output_dir: Path, *, patience_s: float = PATIENCE_S) -> Iterator[No
         with contextlib.suppress(OSError):
             if _is_at(path, place):
                 path.unlink()
-        _held.discard(place)
+        del _held[place]
         os.close(fd)
 
 
 def read_holder(path: Path) -> Holder | None:
-    """Who is written into a lock file; None if nobody can be read there. Not for the process that holds it."""
+    """Read who holds a lock file; None if nobody can be read there."""
+    for place, holder in list(_held.items()):
+        if _is_at(path, place):
+            return holder
     try:
         with path.open("rb") as file:
             return _parse(file.read(_RECORD_BYTES))
@@ -101,9 +107,9 @@ def read_holder(path: Path) -> Holder | None:
 def _acquire(path: Path, patience_s: float) -> tuple[int, Holder]:
     judged: Holder | None = None
     while True:
-        if any(_is_at(path, place) for place in _held):
-            raise _locked(path, None)
         found = read_holder(path)
+        if found in _held.values():  # before anything is opened: closing it would lose the lock
+            raise _locked(path, found)
         if found and found != judged:
             _refuse_if_alive(found, path, patience_s)
         judged = found
@@ -154,7 +160,7 @@ def _refuse_if_alive(holder: Holder, path: Path, patience_s: float) -> None:
 
 
 def _locked(path: Path, holder: Holder | None) -> WeathermanError:
-    who = "this process or one that has just started"
+    who = "one that has just started"
     if holder:
         who = f"process {holder.pid} on {holder.host}, since {holder.since}"
         if holder.is_local and is_suspended(holder.pid):

@@ -24,7 +24,7 @@ from weatherman.manifest import quick_check
 from weatherman.process import identity, is_suspended
 from weatherman.progress import format_duration
 from weatherman.resume import CRASH_LOOP_LIMIT, RESUME_FILE, ResumeState, read_resume
-from weatherman.run_lock import LOCK_FILE, PATIENCE_S
+from weatherman.run_lock import LOCK_FILE, PATIENCE_S, read_holder
 
 STATES = ("starting", "running", "stalled", "stopped", "finished", "failed", "crash-loop", "dead")
 ENDED = ("stopped", "finished", "failed", "crash-loop", "dead")
@@ -110,7 +110,8 @@ def read_status(run_dir: Path) -> RunStatus:
         tokens_per_s=beat.tokens_per_s, eta_s=None if state in ENDED else beat.eta_s, cost_so_far=beat.cost_so_far,
         last_verified_checkpoint=_last_verified(run_dir), attempt=beat.attempt,
         resume_count=resume.resume_count if resume else None, message=beat.message, exit_code=_exit_code(state, beat),
-        host=beat.host, pid=beat.pid or None, age_s=age_s, updated_at=beat.updated_at,
+        host=beat.host, pid=beat.pid or None, age_s=None if age_s is None else round(age_s, 1),
+        updated_at=beat.updated_at,
     )  # fmt: skip
     return replace(status, next_action=_next_action(run_dir, status, beat))
 
@@ -162,12 +163,12 @@ def _heartbeat_from_events(run_dir: Path) -> Heartbeat:
 
 def _age_s(beat: Heartbeat) -> float | None:
     if beat.boot == boot_id() and beat.updated_since_boot_s:
-        return round(max(0.0, since_boot_s() - beat.updated_since_boot_s), 1)
+        return max(0.0, since_boot_s() - beat.updated_since_boot_s)
     try:
         written = datetime.datetime.strptime(beat.updated_at, "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
     except ValueError:
         return None
-    return round(max(0.0, time.time() - written), 1)
+    return max(0.0, time.time() - written)
 
 
 def _conclude(run_dir: Path, beat: Heartbeat, resume: ResumeState | None, age_s: float | None) -> tuple[str, str]:
@@ -180,6 +181,8 @@ def _conclude(run_dir: Path, beat: Heartbeat, resume: ResumeState | None, age_s:
             return "finished", ""
         if resume and resume.clean_stop:
             return "stopped", ""
+        if _is_taken(run_dir):
+            return "starting", "a new attempt has begun and has not reported yet"
         if resume and resume.resume_count >= CRASH_LOOP_LIMIT:
             return "crash-loop", f"{CRASH_LOOP_LIMIT} starts in a row made no progress"
         return "dead", reason
@@ -207,6 +210,12 @@ def _is_alive(run_dir: Path, beat: Heartbeat) -> tuple[bool, str]:
         where = f"on {beat.host}" if beat.host else "of its lock"
         return False, f"no sign of life {where} for {format_duration(silent_s)}; its process cannot be seen from here"
     return True, ""
+
+
+def _is_taken(run_dir: Path) -> bool:
+    """Whether a living process of this machine holds the folder."""
+    holder = read_holder(run_dir / LOCK_FILE)
+    return holder is not None and holder.is_local and identity(holder.pid) == holder.process is not None
 
 
 def _last_verified(run_dir: Path) -> str | None:
