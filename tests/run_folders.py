@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,10 @@ def names(folder: Path) -> list[str]:
 
 @contextmanager
 def failing_call(monkeypatch: pytest.MonkeyPatch, nth: int, number: int) -> Iterator[list[str]]:
-    """The `nth` system call of `SYSTEM_CALLS` (from 1) fails once with errno `number`; yields the calls made."""
+    """The `nth` system call of `SYSTEM_CALLS` (from 1) fails once with errno `number`; yields the calls made.
+
+    With `number` 0 the process dies at that call instead, as by SIGKILL.
+    """
     calls: list[str] = []
 
     def wrap(name: str) -> Callable[..., object]:
@@ -44,6 +48,8 @@ def failing_call(monkeypatch: pytest.MonkeyPatch, nth: int, number: int) -> Iter
 
         def call(*args: object, **kwargs: object) -> object:
             calls.append(name)
+            if len(calls) == nth and not number:
+                os.kill(os.getpid(), signal.SIGKILL)
             if len(calls) == nth:
                 raise OSError(number, os.strerror(number))
             return real(*args, **kwargs)

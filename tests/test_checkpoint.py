@@ -301,6 +301,29 @@ def test_every_system_call_may_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert failed > 12
 
 
+def test_killed_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nth, killed = 0, True
+    while killed:
+        nth += 1
+        run = tmp_path / f"{nth}"
+        run.mkdir()
+        for step in (1, 2):
+            save(run, step)
+        if (child := os.fork()) == 0:
+            with failing_call(monkeypatch, nth, 0):
+                save(run, 3)
+            os._exit(0)
+        killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        clean_staging(run)
+        found, moved = newest_verified(run, RUN_ID)
+        assert found is not None
+        assert moved == []
+        assert found.step == 3 if not killed else found.step in (2, 3)
+        assert len(list_checkpoints(run)) >= 2
+        assert all(name.startswith("checkpoint-") for name in names(run))
+    assert nth > 20
+
+
 _WRITER = """
 import sys
 from pathlib import Path
