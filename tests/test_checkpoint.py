@@ -44,6 +44,7 @@ def test_manifest_names_every_file_with_size_and_hash(tmp_path: Path) -> None:
     assert verify_checkpoint(path, RUN_ID).step == 7
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names open files through /proc")
 def test_order_of_calls_survives_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     real_fsync, real_rename, real_replace = os.fsync, os.rename, os.replace
@@ -373,3 +374,26 @@ def test_clean_staging_touches_nothing_else(tmp_path: Path) -> None:
     clean_staging(tmp_path)
     assert names(tmp_path) == [".staging-mine", "checkpoint-1", "notes.tmp"]
     verify_checkpoint(tmp_path / "checkpoint-1")
+
+
+def test_a_quarantine_that_cannot_be_used_does_not_stop_the_resume(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path, 1)
+    flip(save(tmp_path, 2) / "state.json")
+    (tmp_path / "quarantine").write_text("in the way")
+    found, moved = newest_verified(tmp_path, RUN_ID)
+    assert found is not None
+    assert (found.step, moved) == (1, [])
+    assert "It could not be moved aside" in capsys.readouterr().out
+
+
+def test_quarantine_is_never_a_link(tmp_path: Path) -> None:
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    run.mkdir()
+    elsewhere.mkdir()
+    save(run, 1)
+    flip(save(run, 2) / "state.json")
+    (run / "quarantine").symlink_to(elsewhere)
+    assert newest_verified(run, RUN_ID)[1] == []
+    assert names(elsewhere) == []

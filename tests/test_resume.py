@@ -259,3 +259,27 @@ def test_progress_is_written_without_waiting_for_the_disk(tmp_path: Path, monkey
     for step in range(1, 50):
         record_step(tmp_path, state, step)
     assert calls == []
+
+
+def test_progress_counts_though_its_reset_could_not_be_written(tmp_path: Path) -> None:
+    begin_attempt(tmp_path)
+    begin_attempt(tmp_path)
+    state = begin_attempt(tmp_path)
+    assert state.resume_count == 2
+    (tmp_path / "progress.json").write_text(json.dumps({"run_id": state.run_id, "last_step": 1}))
+    state = begin_attempt(tmp_path)
+    assert (state.resume_count, state.last_step) == (1, 1)
+
+
+def test_recording_on_a_broken_disk_warns_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = begin_attempt(tmp_path)
+
+    def broken(*args: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    record_checkpoint(tmp_path, state, tmp_path / "checkpoint-1")
+    line = "resume_metadata.json cannot be written (Input/output error); the run goes on."
+    assert line in capsys.readouterr().out

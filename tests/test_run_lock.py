@@ -206,3 +206,21 @@ def test_read_only_folder_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(WeathermanError) as caught, run_lock(tmp_path / "gone"):
         pass
     assert caught.value.code == "run.lock-failed"
+
+
+def test_file_that_was_replaced_before_it_was_locked_is_judged_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, real, calls = tmp_path / "run.lock", module._try_lock, []
+
+    def slow(fd: int, lock: Path) -> bool:
+        calls.append(fd)
+        if len(calls) == 1:
+            path.unlink()
+            path.write_text("")
+        return real(fd, lock)
+
+    monkeypatch.setattr(module, "_try_lock", slow)
+    with run_lock(tmp_path):
+        assert len(calls) == 2
+        assert read_record(tmp_path)["pid"] == os.getpid()
