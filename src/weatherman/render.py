@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 
 from weatherman.records import Conversation, Message, Rendered
-from weatherman.template import Piece, Template
+from weatherman.template_parts import Piece, Template
 from weatherman.tokenizer import TextTokenizer
 
-_TEXTS_PER_BATCH = 4096
+_CONVERSATIONS_PER_BATCH = 512
+_MAX_REMEMBERED_TEXTS = 20_000
 
 
 def render(conversation: Conversation, template: Template, tokenizer: TextTokenizer) -> list[Rendered]:
@@ -21,62 +23,90 @@ def render(conversation: Conversation, template: Template, tokenizer: TextTokeni
     Raises:
         WeathermanError: the template cannot hold the conversation.
     """
-    return next(iter(render_all([conversation], template, tokenizer)))
+    return next(render_all([conversation], template, tokenizer))
 
 
 def render_all(
     conversations: Iterable[Conversation], template: Template, tokenizer: TextTokenizer
-) -> Iterable[list[Rendered]]:
-    """Render many conversations, each text tokenised once and in batches.
+) -> Iterator[list[Rendered]]:
+    """Render many conversations; texts are tokenised in batches, and those that rows share only once.
 
     Yields:
         The examples of each conversation, in order.
+
+    Raises:
+        WeathermanError: the template cannot hold a conversation.
     """
-    cache: dict[str, list[int]] = {}
-    batch: list[tuple[Conversation, list[list[Piece]]]] = []
-    wanted: dict[str, None] = {}
-    for conversation in conversations:
-        views = template.views(conversation)
-        batch.append((conversation, views))
-        wanted.update((p.text, None) for view in views for p in view if not p.special and p.text not in cache)
-        if len(wanted) >= _TEXTS_PER_BATCH:
-            yield from _render_batch(batch, wanted, cache, tokenizer)
-    yield from _render_batch(batch, wanted, cache, tokenizer)
+    encoder = _Encoder(tokenizer)
+    rest = iter(conversations)
+    while batch := list(islice(rest, _CONVERSATIONS_PER_BATCH)):
+        views = [template.views(conversation) for conversation in batch]
+        encoder.learn(piece for of_one in views for view in of_one for piece in view)
+        for conversation, of_one in zip(batch, views, strict=True):
+            yield [_assemble(view, encoder, conversation.source) for view in of_one]
 
 
-def _render_batch(
-    batch: list[tuple[Conversation, list[list[Piece]]]],
-    wanted: dict[str, None],
-    cache: dict[str, list[int]],
-    tokenizer: TextTokenizer,
-) -> Iterable[list[Rendered]]:
-    """Tokenise what is new, assemble the batch, and empty both lists; texts that several rows share stay cached."""
-    cache.update(zip(wanted, tokenizer.encode(list(wanted)), strict=True))
-    for conversation, views in batch:
-        yield [_assemble(view, cache, tokenizer, conversation.source) for view in views]
-    for text in [text for text in cache if text in wanted and len(text) < 400]:
-        del cache[text]
-    batch.clear()
-    wanted.clear()
+class _Encoder:
+    """Remembers the ids of texts and control tokens that were seen lately."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._texts: dict[str, list[int]] = {}
+        self._specials: dict[str, list[int]] = {}
+
+    def learn(self, pieces: Iterable[Piece]) -> None:
+        """Tokenise the texts of a batch that are not known yet."""
+        if len(self._texts) > _MAX_REMEMBERED_TEXTS:
+            self._texts.clear()
+        new: dict[str, None] = {}
+        for piece in pieces:
+            if piece.special:
+                if piece.text not in self._specials:
+                    self._specials[piece.text] = [self._tokenizer.special(piece.text)]
+            elif piece.text not in self._texts:
+                new[piece.text] = None
+        self._texts.update(zip(new, self._tokenizer.encode(list(new)), strict=True))
+
+    def ids(self, piece: Piece) -> list[int]:
+        """The ids of a piece that was learnt."""
+        return self._specials[piece.text] if piece.special else self._texts[piece.text]
 
 
-def _assemble(view: list[Piece], cache: dict[str, list[int]], tokenizer: TextTokenizer, source: str) -> Rendered:
+def _assemble(view: list[Piece], encoder: _Encoder, source: str) -> Rendered:
     ids: list[int] = []
-    mask: list[bool] = []
+    mask = bytearray()
     for piece in view:
-        new = [tokenizer.special(piece.text)] if piece.special else cache[piece.text]
+        new = encoder.ids(piece)
         ids += new
-        mask += [piece.supervised] * len(new)
-    return Rendered(np.array(ids, np.int32), np.array(mask, np.bool_), source)
+        mask += (b"\1" if piece.supervised else b"\0") * len(new)
+    return Rendered(np.array(ids, np.int32), np.frombuffer(bytes(mask), np.bool_), source)
 
 
 def prompt_ids(conversation: Conversation, template: Template, tokenizer: TextTokenizer) -> list[int]:
-    """Token ids of a conversation so far, ending where the assistant's next turn begins."""
+    """Token ids of a conversation so far, ending where the assistant's next turn begins.
+
+    Raises:
+        WeathermanError: the template cannot hold the conversation.
+    """
     pieces = template.prompt(conversation)
-    texts = iter(tokenizer.encode([piece.text for piece in pieces if not piece.special]))
-    return [t for piece in pieces for t in ([tokenizer.special(piece.text)] if piece.special else next(texts))]
+    encoder = _Encoder(tokenizer)
+    encoder.learn(pieces)
+    return [number for piece in pieces for number in encoder.ids(piece)]
 
 
 def parse_reply(ids: Sequence[int], template: Template, tokenizer: TextTokenizer) -> Message:
-    """Read a generated turn (without its stop token): text, or tool calls if it is made of well-formed ones."""
-    return template.parse(tokenizer.decode(ids))
+    """Read a generated turn: text, or tool calls if it is made of well-formed ones.
+
+    Args:
+        ids: what the model generated, with or without the stop token; what follows that is ignored.
+        template: the template that the prompt was made with.
+        tokenizer: its tokenizer.
+    """
+    ids = [int(number) for number in ids]
+    stop = tokenizer.special(template.stop_token)
+    if stop in ids:
+        ids = ids[: ids.index(stop)]
+    text = tokenizer.decode(ids)
+    if template.call_token is not None and ids[:1] != [tokenizer.special(template.call_token)]:
+        return Message("assistant", text.strip())  # the call token merely spelled out is text
+    return template.parse(text)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError
-
+from weatherman.data.schema import Tools, read_tools, show
+from weatherman.data.strict_json import strict_json, unreadable_character
 from weatherman.errors import WeathermanError
-from weatherman.records import Conversation, Message, ToolCall
+from weatherman.records import Conversation, Message, Role, ToolCall
 
-ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_MAX_SHOWN = 80
+ROLES: dict[str, Role] = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+}
+_TEXT_PARTS = ("text", "input_text", "output_text")
 
 
-class _Row:
+class _Report:
     """Collects the problems of one row while it is read."""
 
     def __init__(self, source: str) -> None:
@@ -27,12 +31,17 @@ class _Row:
     def problem(self, where: str, text: str, hint: str = "") -> None:
         self.problems.append(WeathermanError("data.invalid", f"{self.source} {where}: {text}", hint))
 
+    def text(self, where: str, text: str) -> None:
+        if half := unreadable_character(text):
+            self.problem(where, f"holds {half}, half of a character, which no tokenizer can read.")
+
 
 def validate_row(row: object, source: str) -> tuple[Conversation | None, list[WeathermanError]]:
     """Check a decoded row.
 
     Accepted variants: `content` null or absent beside tool calls, content as a list of text parts, arguments as a JSON
-    string or an object, several calls in a turn, `developer` for `system`, `tools` absent.
+    string or an object, several calls in a turn, `developer` for `system`, `tools` absent. The results of parallel
+    calls are put in the order of the calls.
 
     Args:
         row: the decoded JSON value.
@@ -41,163 +50,135 @@ def validate_row(row: object, source: str) -> tuple[Conversation | None, list[We
     Returns:
         The conversation (None if anything is wrong) and the problems.
     """
-    report = _Row(source)
+    report = _Report(source)
     if not isinstance(row, dict):
-        report.problem("row", f"expected an object, found {_kind(row)}.")
+        report.problem("row", f"expected an object, found {_kind(row)}.", "one conversation a line is expected.")
         return None, report.problems
     raw_messages = row.get("messages")
     if not isinstance(raw_messages, list) or not raw_messages:
         report.problem("messages", "expected a list with at least one message." if "messages" in row else "missing.")
         return None, report.problems
-    tools = _read_tools(row.get("tools"), report)
-    messages = [_read_message(raw, f"messages[{index}]", tools, report) for index, raw in enumerate(raw_messages)]
+    tools = read_tools(row.get("tools"))
+    for place, text in tools.problems:
+        report.problem(place, text)
+    read = [_read_message(raw, f"messages[{index}]", tools, report) for index, raw in enumerate(raw_messages)]
     metadata = row.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
         report.problem("metadata", f"expected an object, found {_kind(metadata)}.")
-    read = [message for message in messages if message is not None]
-    if len(read) == len(messages):
-        _check_order(read, report)
+    messages = [message for message in read if message is not None]
+    if len(messages) == len(read):
+        _check_order(messages, report)
     if report.problems:
         return None, report.problems
-    return Conversation(tuple(read), tuple(tools.values()), metadata or {}, source), []
+    return Conversation(_in_call_order(messages), tuple(tools.declared.values()), metadata or {}, source), []
 
 
-def _read_tools(raw: object, report: _Row) -> dict[str, dict[str, Any]]:
-    tools: dict[str, dict[str, Any]] = {}
-    if raw is None:
-        return tools
-    if not isinstance(raw, list):
-        report.problem("tools", f"expected a list, found {_kind(raw)}.")
-        return tools
-    for index, tool in enumerate(raw):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(name, str) or not name:
-            report.problem(f"tools[{index}].function.name", "missing or not a string.")
-        elif name in tools:
-            report.problem(f"tools[{index}].function.name", f"{_show(name)} is declared twice.")
-        elif _schema_problem(_schema_text(tool)):
-            report.problem(f"tools[{index}].function.parameters", f"not a JSON Schema: {_schema_problem(_schema_text(tool))}.")
-        else:
-            tools[name] = tool
-    return tools
-
-
-def _schema_text(tool: dict[str, Any]) -> str:
-    return json.dumps(tool["function"].get("parameters") or {}, sort_keys=True)
-
-
-@lru_cache(maxsize=4096)
-def _validator(schema_text: str) -> Draft202012Validator:
-    return Draft202012Validator(json.loads(schema_text))
-
-
-@lru_cache(maxsize=4096)
-def _schema_problem(schema_text: str) -> str:
-    schema = json.loads(schema_text)
-    if not isinstance(schema, dict):
-        return "expected an object"
-    if "$ref" in schema_text and "://" in schema_text:
-        return "references to other documents are not followed"
-    try:
-        Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError) as problem:
-        return str(getattr(problem, "message", problem))
-    return ""
-
-
-def _read_message(raw: object, where: str, tools: dict[str, dict[str, Any]], report: _Row) -> Message | None:
+def _read_message(raw: object, where: str, tools: Tools, report: _Report) -> Message | None:
     before = len(report.problems)
     if not isinstance(raw, dict):
         report.problem(where, f"expected an object, found {_kind(raw)}.")
         return None
-    role = ROLES.get(raw.get("role")) if isinstance(raw.get("role"), str) else None  # type: ignore[arg-type]
+    name = raw.get("role")
+    role = ROLES.get(name) if isinstance(name, str) else None
     if role is None:
-        report.problem(f"{where}.role", f"{_show(raw.get('role'))} is not one of {', '.join(ROLES)}.")
+        report.problem(f"{where}.role", f"{show(name)} is not one of {', '.join(ROLES)}.")
         return None
     content = _read_content(raw.get("content"), f"{where}.content", report)
-    calls = _read_calls(raw.get("tool_calls"), f"{where}.tool_calls", tools, report) if role == "assistant" else ()
-    if role != "assistant" and raw.get("tool_calls"):
+    calls: tuple[ToolCall, ...] = ()
+    if role == "assistant":
+        calls = _read_calls(raw.get("tool_calls"), f"{where}.tool_calls", tools, report)
+        _check_assistant(raw, where, report)
+    elif raw.get("tool_calls"):
         report.problem(f"{where}.tool_calls", f"only an assistant calls tools, this is the {role}.")
     call_id = raw.get("tool_call_id")
     if role == "tool" and (not isinstance(call_id, str) or not call_id):
         report.problem(f"{where}.tool_call_id", "missing: which call does this result answer?")
-    if content is None and not calls and role != "tool" and len(report.problems) == before:
-        report.problem(f"{where}.content", "missing.")
     if len(report.problems) > before:
         return None
-    if role == "assistant" and calls and not content:
-        content = None
+    if content is None and not calls and role != "tool":
+        report.problem(f"{where}.content", "missing.")
+    elif role == "assistant" and not calls and not (content or "").strip():
+        report.problem(f"{where}.content", "the assistant says nothing.")
+    if len(report.problems) > before:
+        return None
     if role == "tool":
-        return Message("tool", content or "", (), str(call_id))
-    return Message(role, content, calls)  # type: ignore[arg-type]
+        return Message("tool", content or "", (), call_id)
+    return Message(role, (content or None) if calls else content, calls)
 
 
-def _read_content(raw: object, where: str, report: _Row) -> str | None:
-    if raw is None or isinstance(raw, str):
-        text = raw
-    elif isinstance(raw, list):
-        parts = []
-        for index, part in enumerate(raw):
-            value = part.get("text") if isinstance(part, dict) and part.get("type", "text") == "text" else part
-            if not isinstance(value, str):
-                report.problem(f"{where}[{index}]", "only text parts can be trained on.")
-                return None
-            parts.append(value)
-        text = "".join(parts)
-    else:
+def _check_assistant(raw: dict[str, Any], where: str, report: _Report) -> None:
+    """Refuse what would be trained on differently from what the file says."""
+    if raw.get("function_call"):
+        report.problem(f"{where}.function_call", "the old form of a call.", "use tool_calls.")
+    if raw.get("weight", 1) not in (1, None):
+        report.problem(f"{where}.weight", "every assistant turn is trained on.", "leave the row or the turn out.")
+
+
+def _read_content(raw: object, where: str, report: _Report) -> str | None:
+    if raw is None:
+        return None
+    parts = [raw] if isinstance(raw, str) else raw
+    if not isinstance(parts, list):
         report.problem(where, f"expected text, found {_kind(raw)}.")
         return None
-    if text is not None and any("\ud800" <= char <= "\udfff" for char in text):
-        report.problem(where, "holds half of a surrogate pair, which no tokenizer can read.")
-        return None
-    return text
+    texts = []
+    for index, part in enumerate(parts):
+        text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in _TEXT_PARTS else part
+        if not isinstance(text, str):
+            report.problem(f"{where}[{index}]", "only text parts can be trained on.")
+            return None
+        texts.append(text)
+    report.text(where, "".join(texts))
+    return "".join(texts)
 
 
-def _read_calls(raw: object, where: str, tools: dict[str, dict[str, Any]], report: _Row) -> tuple[ToolCall, ...]:
+def _read_calls(raw: object, where: str, tools: Tools, report: _Report) -> tuple[ToolCall, ...]:
     if raw is None:
         return ()
     if not isinstance(raw, list):
         report.problem(where, f"expected a list, found {_kind(raw)}.")
         return ()
-    calls: list[ToolCall] = []
+    calls: dict[str, ToolCall] = {}
     for index, item in enumerate(raw):
         call = _read_call(item, f"{where}[{index}]", tools, report)
-        if call and any(call.id == other.id for other in calls):
-            report.problem(f"{where}[{index}].id", f"{_show(call.id)} is used twice in this turn.")
-        if call:
-            calls.append(call)
-    return tuple(calls)
+        if call and call.id in calls:
+            report.problem(f"{where}[{index}].id", f"{show(call.id)} is used twice in this turn.")
+        elif call:
+            calls[call.id] = call
+    return tuple(calls.values())
 
 
-def _read_call(item: object, where: str, tools: dict[str, dict[str, Any]], report: _Row) -> ToolCall | None:
+def _read_call(item: object, where: str, tools: Tools, report: _Report) -> ToolCall | None:
     function = item.get("function") if isinstance(item, dict) else None
     if not isinstance(item, dict) or not isinstance(function, dict):
         report.problem(f"{where}.function", "missing or not an object.")
         return None
     name, call_id = function.get("name"), item.get("id")
-    if not isinstance(call_id, str) or not call_id:
-        report.problem(f"{where}.id", "missing or not a string.")
+    if item.get("type", "function") != "function":
+        report.problem(f"{where}.type", f'{show(item["type"])} is not "function".')
         return None
-    if not isinstance(name, str) or name not in tools:
-        declared = ", ".join(tools) or "none"
-        report.problem(f"{where}.function.name", f"{_show(name)} is not a declared tool (declared: {declared}).")
+    if not isinstance(call_id, str) or not call_id:
+        report.problem(f"{where}.id", "missing or not text.")
+        return None
+    if not isinstance(name, str) or name not in tools.declared:
+        declared = ", ".join(tools.declared) or "none"
+        report.problem(f"{where}.function.name", f"{show(name)} is not a declared tool (declared: {declared}).")
         return None
     arguments = _read_arguments(function.get("arguments"), f"{where}.function.arguments", report)
     if arguments is None:
         return None
-    problems = list(_argument_problems(name, arguments, tools[name]))
-    for problem in problems:
+    for problem in tools.argument_problems(name, arguments):
         report.problem(f"{where}.function.arguments", problem)
-    return None if problems else ToolCall(call_id, name, arguments)
+    report.text(f"{where}.function.arguments", json.dumps(arguments, ensure_ascii=False))
+    return ToolCall(call_id, name, arguments)
 
 
-def _read_arguments(raw: object, where: str, report: _Row) -> dict[str, Any] | None:
+def _read_arguments(raw: object, where: str, report: _Report) -> dict[str, Any] | None:
     if isinstance(raw, str):
         try:
-            raw = json.loads(raw or "{}")
-        except (ValueError, RecursionError) as problem:
-            report.problem(where, f"not JSON: {problem}: {_show(raw)}.")
+            raw = strict_json(raw or "{}")
+        except ValueError as problem:
+            report.problem(where, f"{problem}: {show(raw)}.")
             return None
     if not isinstance(raw, dict):
         report.problem(where, f"expected an object, found {_kind(raw)}.")
@@ -205,17 +186,7 @@ def _read_arguments(raw: object, where: str, report: _Row) -> dict[str, Any] | N
     return raw
 
 
-def _argument_problems(name: str, arguments: dict[str, Any], tool: dict[str, Any]) -> Iterator[str]:
-    for error in _validator(_schema_text(tool)).iter_errors(arguments):
-        if error.validator == "required":
-            missing = next(key for key in error.validator_value if key not in error.instance)
-            yield f'missing "{missing}" (required by {name})'
-        else:
-            at = "".join(f".{part}" for part in error.path).lstrip(".")
-            yield f"{at + ': ' if at else ''}{_show(error.instance)}: {error.message[:200]} (by {name})"
-
-
-def _check_order(messages: list[Message], report: _Row) -> None:
+def _check_order(messages: Sequence[Message], report: _Report) -> None:
     """Roles alternate as a chat can: system?, user, then assistant turns, each call answered once before the next."""
     open_calls: list[str] = []
     previous = "start"
@@ -223,22 +194,23 @@ def _check_order(messages: list[Message], report: _Row) -> None:
         where = f"messages[{index}]"
         if message.role == "tool":
             if message.tool_call_id not in open_calls:
-                known = ", ".join(map(_show, open_calls)) or "none open"
-                report.problem(f"{where}.tool_call_id", f"{_show(message.tool_call_id)} answers no open call ({known}).")
+                known = ", ".join(map(show, open_calls)) or "none open"
+                report.problem(f"{where}.tool_call_id", f"{show(message.tool_call_id)} answers no open call ({known}).")
                 return
             open_calls.remove(message.tool_call_id)
         elif open_calls:
-            report.problem(where, f"call {_show(open_calls[0])} has no tool result before this {message.role} message.")
+            report.problem(where, f"call {show(open_calls[0])} has no tool result before this {message.role} message.")
             return
         elif not _may_follow(message.role, previous):
             report.problem(f"{where}.role", f"{message.role} cannot follow {previous}.")
             return
         open_calls.extend(call.id for call in message.tool_calls)
         previous = message.role
-    if previous != "assistant":
-        report.problem(f"messages[{len(messages) - 1}]", f"the last message is the {previous}'s; it must be the assistant's.")
-    elif open_calls:
-        report.problem(f"messages[{len(messages) - 1}]", f"call {_show(open_calls[0])} has no tool result.")
+    last = f"messages[{len(messages) - 1}]"
+    if open_calls:
+        report.problem(last, f"call {show(open_calls[0])} has no tool result.")
+    elif previous != "assistant":
+        report.problem(last, f"the last message is the {previous}'s; it must be the assistant's.")
 
 
 def _may_follow(role: str, previous: str) -> bool:
@@ -246,11 +218,17 @@ def _may_follow(role: str, previous: str) -> bool:
     return previous in allowed[role]
 
 
+def _in_call_order(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Results in the order of their calls: a template without ids tells parallel results apart by their place alone."""
+    ordered = list(messages)
+    for index, message in enumerate(messages):
+        if len(message.tool_calls) > 1:
+            place = {call.id: number for number, call in enumerate(message.tool_calls)}
+            results = slice(index + 1, index + 1 + len(place))
+            ordered[results] = sorted(messages[results], key=lambda result: place[result.tool_call_id or ""])
+    return tuple(ordered)
+
+
 def _kind(value: object) -> str:
     names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
-
-
-def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
