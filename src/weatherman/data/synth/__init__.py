@@ -1,0 +1,1 @@
+"""The builder of the synthetic conversations: gazetteer, weather, voices, grammar, scenarios, and the checks."""

@@ -1,0 +1,55 @@
+"""Scenarios with several calls in one turn."""
+
+from __future__ import annotations
+
+from weatherman.data.synth.answers_forecast import extreme_clause, span_answer
+from weatherman.data.synth.answers_now import report_sentence
+from weatherman.data.synth.answers_several import compare_answer, several_answer
+from weatherman.data.synth.questions import ask
+from weatherman.data.synth.scene import Scene, current_call, forecast_call
+from weatherman.data.synth.speech import join, sentence
+from weatherman.data.synth.scenarios.present import today_as_observed
+from weatherman.data.synth.scenarios.spans import span_words
+
+
+def compare(scene: Scene) -> str:
+    """Two places, looked up and asked for in parallel."""
+    first = scene.now()
+    city = next(city for city in scene.cities(2) if city != first.city)
+    second = scene.at(city, first.weather.observed_at)
+    scene.chat.user(ask(scene.speaker, "compare", a=first.city.name, b=city.name))
+    scene.geocode(first.city, city)
+    scene.fetch_now(first, second)
+    scene.chat.answer(compare_answer(scene.speaker, first, second, scene.units))
+    return scene.group(first.city, city)
+
+
+def parallel(scene: Scene) -> str:
+    """Three places at once, or the present and the forecast of one in one turn."""
+    if scene.rng.random() < 0.6:
+        places = scene.cities(3)
+        moment = scene.moment()
+        found = [scene.at(city, moment) for city in places]
+        names = dict(zip("abc", (city.name for city in places), strict=True))
+        scene.chat.user(ask(scene.speaker, "parallel", "several", **names))
+        scene.geocode(*places)
+        scene.fetch_now(*found)
+        scene.chat.answer(several_answer(scene.speaker, found, scene.units))
+        return scene.group(*places)
+    now, speaker = scene.now(), scene.speaker
+    start = now.weather.observed_at.date()
+    days = scene.days(now.city, start, scene.rng.choice((3, 4, 5, 6)))
+    days[0] = today_as_observed(days[0], now)
+    span = span_words(len(days))
+    where = {"lat": f"{now.city.latitude}", "lon": f"{now.city.longitude}"}
+    scene.chat.user(ask(speaker, "parallel", "both", place=now.city.name, span=span, **where))
+    scene.chat.call(current_call(now.city, now.weather), forecast_call(now.city, days))
+    report = report_sentence(speaker, now, scene.units)
+    if speaker.chance(0.5):
+        ahead = span_answer(speaker, now.city, days, start, span, scene.units, short=True)
+    else:
+        kinds = speaker.rng.sample(("warmest", "coldest", "wettest"), 2)
+        first, second = (extreme_clause(speaker, kind, days, start, scene.units) for kind in kinds)
+        ahead = join(sentence(speaker.open(first)), sentence(f"{second}; {speaker.say('closer')}"))
+    scene.chat.answer(join(report, ahead))
+    return scene.group(now.city)

@@ -1,0 +1,50 @@
+"""Conditions of the tool's results as noun phrases that fit any sentence."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+_WORDS = {
+    "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky", "a bare sky", "skies without a cloud"),
+    "mostly clear": ("mostly clear skies", "a mostly clear sky", "largely clear skies", "a nearly clear sky"),
+    "partly cloudy": ("broken clouds", "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds"),
+    "overcast": ("overcast skies", "an overcast sky", "solid cloud cover", "a sky full of cloud", "gray overcast"),
+    "fog": ("fog", "thick fog", "dense fog", "fog all around"),
+    "drizzle": ("drizzle", "a light drizzle", "a fine drizzle", "thin drizzle"),
+    "light rain": ("light rain", "a light rain", "gentle rain", "a little light rain"),
+    "rain": ("rain", "steady rain", "a steady rain", "moderate rain"),
+    "heavy rain": ("heavy rain", "pouring rain", "a heavy rain", "hard rain"),
+    "thunderstorm": ("a thunderstorm", "thunder and lightning", "a live thunderstorm", "thunder and heavy rain"),
+    "light snow": ("light snow", "a light snowfall", "a little light snow", "gentle snow"),
+    "snow": ("snow", "steady snow", "falling snow", "a steady snowfall"),
+    "heavy snow": ("heavy snow", "a heavy snowfall", "thick snow", "driving snow"),
+    "sleet": ("sleet", "cold sleet", "a mix of rain and snow", "wet sleet"),
+}
+_FORECAST = {
+    "fog": ("fog",),
+    "thunderstorm": ("a thunderstorm", "thunder and rain", "a spell of thunder"),
+    "snow": ("snow", "steady snow", "a steady snowfall"),
+}
+
+
+# A verb in the third person singular after the sky wants a singular sky.
+_SINGULAR_VERB = re.compile(r"\{sky\},? (?:\w+ly |all |now )?(?!its |his |this |as |thus )\w+s\b")
+_PLURAL = re.compile(r"skies|clouds$|thunder and")
+
+
+def sky_words(condition: str) -> tuple[str, ...]:
+    """Noun phrases for a present condition, such as ``light rain``."""
+    return _WORDS[condition]
+
+
+def forecast_words(condition: str) -> tuple[str, ...]:
+    """The same for a day to come."""
+    return _FORECAST.get(condition, _WORDS[condition])
+
+
+def put_sky(rng: Random, clause: str, words: tuple[str, ...]) -> str:
+    """Put one of the phrases for ``{sky}``, one that agrees with the verb after it."""
+    if _SINGULAR_VERB.search(clause):
+        words = tuple(word for word in words if not _PLURAL.search(word))
+    return clause.replace("{sky}", rng.choice(words))

@@ -1,0 +1,107 @@
+"""A speaker: draws fragments of one persona without repeating itself, and joins clauses into sentences."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from weatherman.data.synth.situation import ANYWHERE, Situation
+from weatherman.data.synth.voices import Fragment, bank, expand, fitting
+from weatherman.errors import WeathermanError
+
+_NUM_CANDIDATES = 4
+_WORD = re.compile(r"[a-z]{4,}")
+_COMMON = frozenset(
+    "that this with from have will what when which would could there their them than then your into over been they were "
+    "some more much only just does down about after before upon where weather place here".split()
+)
+
+
+_LEAD_INS = tuple(
+    f"{word} " for word in (
+        "as in at by for from with on over under upon between according judging if when since after before once even "
+        "compared among across through without to of about here there until unless while though let yes no"
+    ).split()
+)  # fmt: skip
+
+
+class Speaker:
+    """One persona in one conversation.
+
+    Args:
+        persona: whose banks to draw from.
+        rng: the conversation's generator.
+    """
+
+    def __init__(self, persona: str, rng: Random) -> None:
+        self.persona = persona
+        self.rng = rng
+        self._used: set[Fragment] = set()
+        self._said: set[str] = set()
+
+    def say(self, slot: str, situation: Situation = ANYWHERE, /, **values: str) -> str:
+        """A fragment of `slot` that fits, filled in; of several candidates the one that repeats the fewest words.
+
+        Raises:
+            WeathermanError: the bank has nothing to say about this situation.
+        """
+        return self.draw(self.persona, slot, situation, **values)
+
+    def draw(self, owner: str, slot: str, situation: Situation = ANYWHERE, /, **values: str) -> str:
+        """As `say`, from the bank of another owner (the shared banks are owned by "shared")."""
+        choices = fitting(owner, slot, situation)
+        if not choices:
+            raise WeathermanError("voices.nothing-fits", f"{owner}/{slot} has nothing for {sorted(situation.weather)}.")
+        candidates = [self.rng.choice(choices) for _ in range(_NUM_CANDIDATES)]
+        fresh = [fragment for fragment in candidates if fragment not in self._used] or candidates[:1]
+        fragment = min(fresh, key=self._overlap)
+        self._used.add(fragment)
+        self._said |= _content_words(fragment.text)
+        return fill(expand(self.rng, fragment.text), values)
+
+    def question(self, slot: str, **values: str) -> tuple[str, str]:
+        """A clause that asks, and how it ends: tag ``q`` with ?, tag ``s`` with a full stop."""
+        kind = self.rng.choice(sorted({fragment.tags[0] for fragment in bank(self.persona, slot)}))
+        return self.say(slot, Situation(frozenset({kind})), **values), "?" if kind == "q" else "."
+
+    def open(self, clause: str, situation: Situation = ANYWHERE) -> str:
+        """An opener before a clause; a clause that begins with an adverbial of its own takes a remark after it."""
+        if clause.startswith(_LEAD_INS):
+            return f"{clause}; {self.say('comment', situation)}"
+        return f"{self.say('opener', situation)}, {clause}"
+
+    def has(self, slot: str, situation: Situation = ANYWHERE) -> bool:
+        """Whether there is anything to say."""
+        return bool(fitting(self.persona, slot, situation))
+
+    def chance(self, probability: float) -> bool:
+        """A weighted coin."""
+        return self.rng.random() < probability
+
+    def _overlap(self, fragment: Fragment) -> int:
+        return len(_content_words(fragment.text) & self._said)
+
+
+def _content_words(text: str) -> set[str]:
+    return set(_WORD.findall(text.lower())) - _COMMON
+
+
+def fill(text: str, values: dict[str, str]) -> str:
+    """Put values for the ``{names}`` of a fragment."""
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+def sentence(text: str, end: str = ".") -> str:
+    """Capitalise a clause and end it; a clause that ends itself is left alone."""
+    text = text.strip()
+    first = next((index for index, char in enumerate(text) if char.isalnum()), 0)
+    if text[first].isalpha() and not text[:first].strip("\"'("):
+        text = text[:first] + text[first].upper() + text[first + 1 :]
+    return text if text.endswith((".", "?", "!", '."', '?"', '!"')) else text + end
+
+
+def join(*sentences: str) -> str:
+    """Sentences to an answer."""
+    return " ".join(text for text in sentences if text)
