@@ -6,13 +6,12 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Annotated
 
 import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from weatherman import __version__, messages
+from weatherman.commands import training
 from weatherman.errors import EXIT_FAILED, WeathermanError
 
 app = typer.Typer(
@@ -23,54 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-data_app = typer.Typer(help="Look at, check and build training data.", no_args_is_help=True, rich_markup_mode=None)
-app.add_typer(data_app, name="data")
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The training configuration (YAML).")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override one key: --set learning_rate=1e-4.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard output, nothing else.")]
-
-
-@app.command()
-def train(
-    config: ConfigOption,
-    overrides: SetOption = None,
-    new_run: Annotated[
-        bool, typer.Option("--new-run", help="A new folder <output_dir>-<time>, unless the last one is unfinished.")
-    ] = False,
-    reset_crash_loop: Annotated[
-        bool, typer.Option("--reset-crash-loop", help="Forget earlier crashes at the same step.")
-    ] = False,
-) -> None:
-    """Train, or go on with a run that was interrupted.
-
-    Example: weatherman train --config configs/training_config_demo.yaml --set max_steps=20
-    """
-    from weatherman.config import load_config
-    from weatherman.run import next_run_folder
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    loaded = load_config(config, overrides or ())
-    if new_run:
-        loaded = loaded.model_copy(update={"output_dir": str(next_run_folder(Path(loaded.output_dir)))})
-    from weatherman.train import train as run_training
-
-    raise typer.Exit(run_training(loaded, overrides=overrides or (), reset_crash_loop=reset_crash_loop))
-
-
-@app.command()
-def status(
-    run: Annotated[Path | None, typer.Argument(help="The run's folder; the newest under runs/ by default.")] = None,
-    as_json: JsonOption = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds.")] = False,
-) -> None:
-    """What a run is doing, and what to do next.
-
-    Example: weatherman status runs/demo --json
-    """
-    from weatherman.status import show_status
-
-    raise typer.Exit(show_status(run, as_json=as_json, watch=watch))
+for module in (training,):
+    module.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,1 @@
+"""The commands, a module for each concern; each imports what it needs only when it runs."""
