@@ -47,7 +47,9 @@ class Engine(Protocol):
     def step(self, plan: StepPlan, learning_rate: float) -> StepResult:
         """Run one optimizer step; a loss or gradient that is not finite raises before the update."""
 
-    def evaluate(self, examples: Sequence[Rendered], progress: Callable[[int], None] | None = None) -> Evaluation:
+    def evaluate(
+        self, examples: Sequence[Rendered], progress: Callable[[int], None] | None = None, *, adapter: bool = True
+    ) -> Evaluation:
         """Mean loss over the supervised tokens, without dropout; `progress` hears how many examples are done."""
 
     def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, adapter: bool = True) -> list[list[int]]:

