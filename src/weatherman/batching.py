@@ -17,8 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherman.records import Rendered
+from weatherman.sampling import step_plans, steps_per_epoch
 
 NO_PARENT = -1
+MIN_SHARED_TOKENS = 16
+SHARING_THRESHOLD = 1.1
+_SAMPLED_STEPS = 12
+MIN_SHARED_TOKENS = 16  # a shorter shared run costs more as a segment of its own than it saves
+MIN_SHARE_FACTOR = 1.05
+_SAMPLED_STEPS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,8 @@ class Pass:
 @dataclass(frozen=True, slots=True)
 class PaddedBatch:
     """Examples side by side, padded on the right: `ids` int64 [B, T], `attention` bool [B, T] (true: a real token),
-    `supervised` bool [B, T] (true: this token is a target)."""
+    `supervised` bool [B, T] (true: this token is a target).
+    """
 
     ids: NDArray[np.int64]
     attention: NDArray[np.bool_]
@@ -152,7 +160,8 @@ def _shared_runs(
     trained: Sequence[Rendered], min_shared_tokens: int, segments: Sequence[Segment]
 ) -> Iterator[tuple[int, int, int, int, int]]:
     """Walk the sorted examples depth-first; yield (low, high, begin, end, parent): examples low..high share the
-    contexts begin..end below segment `parent`. The caller appends the segment before asking for the next one."""
+    contexts begin..end below segment `parent`. The caller appends the segment before asking for the next one.
+    """
     lcp = [_common_prefix(a, b) for a, b in zip(trained, trained[1:], strict=False)]
     stack = [(0, len(trained), 0, NO_PARENT)] if trained else []
     while stack:
@@ -170,8 +179,7 @@ def _shared_runs(
 def _split(trained: Sequence[Rendered], low: int, high: int, end: int) -> Iterator[tuple[int, int]]:
     """Split examples that agree up to context `end` by what follows there (nothing, or which token)."""
     following = [
-        int(trained[index].ids[end]) if _num_contexts(trained[index]) > end else NO_PARENT
-        for index in range(low, high)
+        int(trained[index].ids[end]) if _num_contexts(trained[index]) > end else NO_PARENT for index in range(low, high)
     ]
     first = low
     for index in range(low + 1, high + 1):
@@ -274,3 +282,48 @@ def _subtree_segments(children: dict[int, list[int]], index: int) -> list[int]:
 def share_factor(tree: PrefixTree) -> float:
     """Effective tokens per computed token: what sharing saves, 1.0 when nothing is shared."""
     return tree.num_effective_tokens / max(1, tree.num_computed_tokens)
+
+
+def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> tuple[bool, float]:
+    """Decide by the data whether computing shared prefixes once pays.
+
+    Args:
+        examples: the training set.
+        batch_size: examples of a step.
+        seed: chooses the steps that are looked at, as the run's own order would.
+
+    Returns:
+        Whether the share factor reaches `MIN_SHARE_FACTOR`, and that factor, over `_SAMPLED_STEPS` steps.
+    """
+    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, len(examples)])))
+    num_effective = num_computed = 0
+    for _ in range(_SAMPLED_STEPS):
+        chosen = generator.choice(len(examples), min(batch_size, len(examples)), replace=False)
+        tree = build_tree([examples[index] for index in chosen], min_shared_tokens=MIN_SHARED_TOKENS)
+        num_effective += tree.num_effective_tokens
+        num_computed += tree.num_computed_tokens
+    factor = num_effective / max(1, num_computed)
+    return factor >= MIN_SHARE_FACTOR, factor
+
+
+def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> tuple[bool, float]:
+    """Decide `sharing: auto` by building the trees of a few of the run's own steps.
+
+    Args:
+        examples: the training set.
+        batch_size: examples per optimizer step.
+        seed: the run's seed, which decides what meets in a step.
+
+    Returns:
+        Whether a step's prefix tree saves enough (a share factor of at least `SHARING_THRESHOLD`), and the share
+        factor: effective tokens per computed token over the sampled steps of the first epoch.
+    """
+    num_steps = steps_per_epoch(len(examples), batch_size)
+    num_effective = num_computed = 0
+    for step in np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int)):
+        (plan,) = step_plans(examples, batch_size=batch_size, seed=seed, first_step=int(step), last_step=int(step))
+        tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS)
+        num_effective += tree.num_effective_tokens
+        num_computed += tree.num_computed_tokens
+    factor = num_effective / max(1, num_computed)
+    return factor >= SHARING_THRESHOLD, factor

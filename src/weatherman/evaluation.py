@@ -22,7 +22,8 @@ Parse = Callable[[Sequence[int]], Message]
 @dataclass(frozen=True, slots=True)
 class ToolScore:
     """Of `num_prompts` prompts whose reference answer is a tool call: replies whose calls are all declared and
-    schema-valid, and replies that call the very tool of the reference."""
+    schema-valid, and replies that call the very tool of the reference.
+    """
 
     num_prompts: int
     num_valid: int
@@ -96,7 +97,8 @@ def score_tool_calls(
 
 def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str]) -> list[Conversation]:
     """Prompts to show: the user's `questions` under a persona each, or, without any, one that wants a tool call and
-    one that wants the final answer in voice."""
+    one that wants the final answer in voice.
+    """
     by_persona: dict[str, Conversation] = {}
     for conversation in conversations:
         by_persona.setdefault(str(conversation.metadata.get("persona", "")), conversation)

@@ -19,18 +19,25 @@ def format_duration(seconds: float) -> str:
 
 
 class Pace:
-    """Throughput of this attempt: effective tokens per second and the time left, from the steps seen so far."""
+    """Throughput of this attempt: effective tokens per second and the time left, from the steps seen so far.
+
+    Args:
+        first_step: the first step of this attempt.
+        last_step: the run's last step.
+    """
 
     def __init__(self, first_step: int, last_step: int) -> None:
         self._first_step, self._last_step = first_step, last_step
         self._num_tokens = self._num_steps = 0
         self._busy_s = 0.0
+        self.last_tokens_per_s = 0.0
 
     def add(self, num_tokens: int, seconds: float) -> None:
         """Count one step."""
         self._num_tokens += num_tokens
         self._num_steps += 1
         self._busy_s += seconds
+        self.last_tokens_per_s = num_tokens / seconds if seconds > 0 else 0.0
 
     @property
     def num_steps(self) -> int:
@@ -43,10 +50,15 @@ class Pace:
         return self._num_tokens / self._busy_s if self._busy_s else 0.0
 
     @property
+    def mean_step_s(self) -> float:
+        """Seconds of a step, on average."""
+        return self._busy_s / self._num_steps if self._num_steps else 0.0
+
+    @property
     def eta_s(self) -> float:
         """Seconds to the last step."""
         left = self._last_step - (self._first_step - 1) - self._num_steps
-        return left * self._busy_s / self._num_steps if self._num_steps else 0.0
+        return left * self.mean_step_s
 
 
 class ProgressDisplay:
@@ -71,7 +83,9 @@ class ProgressDisplay:
             self._task = self._bar.add_task("training", total=self._total, completed=self._done, text="")
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar:
             self._bar.stop()
 

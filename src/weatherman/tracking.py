@@ -108,7 +108,9 @@ def wandb_mode() -> tuple[str, str]:
     return "online", ""
 
 
-def start_tracker(kind: str, *, project: str, run_name: str, run_id: str, folder: Path, config: dict[str, Any]) -> Tracker:
+def start_tracker(
+    kind: str, *, project: str, run_name: str, run_id: str, folder: Path, config: dict[str, Any]
+) -> Tracker:
     """Open a tracker; the same `run_id` continues the same run after a resume.
 
     Args:

@@ -6,42 +6,41 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 
 from weatherman import messages
-from weatherman.checkpoint import save_checkpoint
+from weatherman.batching import decide_sharing
 from weatherman.config import TrainingConfig
-from weatherman.effect import Effect, measure_effect, report_effect
+from weatherman.effect import measure_effect, report_effect
 from weatherman.engine.base import Engine
+from weatherman.final_adapter import save_final_adapter
 from weatherman.progress import Pace, ProgressDisplay, format_duration
-from weatherman.records import StepPlan, StepResult
 from weatherman.run import Run, open_run
 from weatherman.sampling import step_plans, total_steps
 from weatherman.schedule import learning_rate
-from weatherman.tracking import start_tracker
+from weatherman.tracking import Tracker, start_tracker
 from weatherman.training_data import TrainingData, load_training_data
 
 PACE_STEPS = 3
-EXIT_SIGINT, EXIT_SIGTERM = 130, 143
-_CHECKPOINT_MARGIN_BYTES = 64 * 2**20
+_EXIT_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 @dataclass(slots=True)
 class StopRequest:
-    """Set by SIGTERM and SIGINT; the loop saves after the step at hand and leaves with `exit_code`."""
+    """Set by SIGTERM, SIGINT and SIGHUP; the loop saves after the step at hand and leaves with `exit_code`."""
 
     exit_code: int = 0
 
     def install(self) -> None:
-        """Take over the two signals; a second SIGINT stops at once."""
-        signal.signal(signal.SIGTERM, self._ask)
-        signal.signal(signal.SIGINT, self._ask)
+        """Take over the signals; one that the parent ignores (nohup) stays ignored."""
+        for number in _EXIT_CODES:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._ask)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.exit_code:
+        if self.exit_code:  # asked twice: now
             raise KeyboardInterrupt
-        self.exit_code = EXIT_SIGINT if number == signal.SIGINT else EXIT_SIGTERM
+        self.exit_code = _EXIT_CODES[signal.Signals(number)]
 
 
 def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_loop: bool = False) -> int:
@@ -53,7 +52,7 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
         reset_crash_loop: forget earlier crashes at the same step.
 
     Returns:
-        The process's exit code: 0 finished, 130 or 143 saved and stopped by a signal.
+        The process's exit code: 0 finished; 129, 130 or 143: saved and stopped by a signal.
 
     Raises:
         WeathermanError: anything that the user must mend; exit code 2 is the crash loop.
@@ -62,47 +61,88 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
     stop.install()
     with open_run(config, overrides, reset_crash_loop=reset_crash_loop) as run:
         if run.finished:
-            messages.success(f"this run is finished: {run.output_dir / 'adapter'} holds its adapter.")
+            messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
             return 0
-        data = load_training_data(config, run)
+        run.phase("reading the data")
+        data = load_training_data(config)
+        config = run.settle_config(data)
         num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
-        print_plan(config, data, num_steps)
-        engine = run.start_engine(config, data)
-        before = measure_effect(run, engine, config, data, adapter=False)
+        sharing = print_plan(config, data, num_steps)
+        engine = start_engine(config, run, data, sharing=sharing)
+        before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+        run.record_validation(0, before.validation_loss)
         if not _train_steps(config, run, data, engine, num_steps, stop):
             run.record_stop(stop.exit_code)
             return stop.exit_code
-        after = measure_effect(run, engine, config, data, adapter=True)
-        adapter = run.save_final_adapter(engine, data)
-        _finish(config, run, adapter, before, after)
+        run.phase("measuring the effect")
+        after = measure_effect(run.output_dir, engine, config, data, adapter=True)
+        run.record_validation(num_steps, after.validation_loss)
+        adapter = save_final_adapter(run.output_dir, engine, config, data, before, after, num_steps)
+        run.record_finished()
+        report_effect(f"{_tag(config)}-COMPLETE", before, after)
+        peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
+        messages.say(f"{_tag(config)}-COMPLETE", peak)
+        messages.success(f"The adapter is in {adapter}")
     return 0
 
 
-def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> None:
-    """Say what is about to happen."""
-    tag = f"TRAINING-{config.platform.upper()}"
+def _tag(config: TrainingConfig) -> str:
+    return f"TRAINING-{config.platform.upper()}"
+
+
+def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bool:
+    """Say what is about to happen.
+
+    Returns:
+        Whether shared prefixes will be computed once.
+    """
+    tag, batch_size = _tag(config), config.effective_batch_size
     num_tokens = sum(len(example.ids) for example in data.train)
     num_supervised = sum(example.num_supervised_tokens for example in data.train)
-    epochs = num_steps * config.effective_batch_size / max(1, len(data.train))
+    epochs = num_steps * batch_size / len(data.train)
+    share, factor = decide_sharing(data.train, batch_size, config.seed)
+    sharing = share if config.sharing == "auto" else config.sharing == "on"
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
     messages.say(
         tag,
         f"Plan: {len(data.train):,} examples ({num_tokens:,} tokens, {num_supervised:,} trained on), "
-        f"{num_steps} steps of {config.effective_batch_size} ({epochs:.1f} epochs), {len(data.validation)} for validation",
+        f"{num_steps} steps of {batch_size} ({epochs:.1f} epochs), {len(data.validation):,} for validation",
+    )
+    messages.say(
+        tag,
+        f"A step's prefixes are shared {factor:.2f} times over: "
+        f"{'each is computed once' if sharing else 'padded batches are used'} (sharing: {config.sharing})",
     )
     if data.num_dropped:
         messages.warning(
             f"{data.num_dropped} conversations are longer than max_seq_length={config.max_seq_length} and are left out; "
             "none is ever cut."
         )
+    return sharing
+
+
+def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
+    """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
+    from weatherman.engine.torch_engine import TorchEngine
+
+    run.phase("loading the model", patience_s=3600)
+    engine = TorchEngine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
+    engine.prove_causality()
+    run.adopt_engine(engine, data)
+    info = engine.info
+    messages.say(
+        _tag(config),
+        f"{info.device_name}, {info.dtype}: {info.num_parameters / 1e6:,.0f} M frozen parameters, "
+        f"{info.num_trainable_parameters / 1e6:.1f} M trained; no future token leaks",
+    )
+    return engine
 
 
 def _train_steps(
     config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int, stop: StopRequest
 ) -> bool:
     """Run the steps that are left; false if a signal asked to stop (the work is saved)."""
-    tag = f"TRAINING-{config.platform.upper()}"
-    first_step = run.resumed_step + 1
+    tag, first_step = _tag(config), run.resumed_step + 1
     plans = step_plans(
         data.train,
         batch_size=config.effective_batch_size,
@@ -111,17 +151,11 @@ def _train_steps(
         last_step=num_steps,
     )
     pace = Pace(first_step, num_steps)
-    tracker = start_tracker(
-        config.report_to,
-        project=config.project_name,
-        run_name=config.run_name,
-        run_id=run.run_id,
-        folder=run.output_dir,
-        config=run.resolved_config,
-    )
-    run.tracker_started(tracker.url)
+    tracker = _open_tracker(config, run)
     with ProgressDisplay(tag, num_steps, first_step, config.logging_steps) as show:
         for plan in plans:
+            if stop.exit_code:  # asked before the first step: nothing new to save
+                break
             began_s = time.monotonic()
             rate = learning_rate(
                 plan.step,
@@ -132,46 +166,39 @@ def _train_steps(
             )
             result = engine.step(plan, rate)
             pace.add(result.num_effective_tokens, time.monotonic() - began_s)
-            metrics = run.record_step(plan, result, rate, pace, num_steps)
-            tracker.log(plan.step, metrics)
+            tracker.log(plan.step, run.record_step(plan, result, rate, pace, num_steps, engine.peak_memory_bytes()))
             show.step(plan.step, result.loss, pace)
             if pace.num_steps == PACE_STEPS:
-                messages.say(tag, f"Measured {pace.tokens_per_s:.0f} tokens/s: about {format_duration(pace.eta_s)} left")
+                messages.say(
+                    tag, f"Measured {pace.tokens_per_s:.0f} tokens/s: about {format_duration(pace.eta_s)} left"
+                )
             if config.eval_steps and plan.step % config.eval_steps == 0 and plan.step < num_steps:
-                validation = engine.evaluate(data.validation)
-                run.record_validation(plan.step, validation.loss)
-                tracker.log(plan.step, {"validation/loss": validation.loss})
-                messages.say(tag, f"step {plan.step}/{num_steps} · validation loss {validation.loss:.4f}")
+                _validate(config, run, data, engine, tracker, plan.step)
             if plan.step % config.save_steps == 0 or plan.step == num_steps or stop.exit_code:
-                _save(config, run, engine, plan, result)
-            if stop.exit_code:
-                tracker.finish(stop.exit_code)
-                messages.warning(f"Stopped by a signal after step {plan.step}; saved. The same command goes on from there.")
-                return False
-    tracker.finish(0)
-    return True
+                run.save(engine, plan)
+    tracker.finish(stop.exit_code)
+    if stop.exit_code:
+        messages.warning(f"Stopped by a signal after step {run.last_step}; saved. The same command goes on from there.")
+    return not stop.exit_code
 
 
-def _save(config: TrainingConfig, run: Run, engine: Engine, plan: StepPlan, result: StepResult) -> None:
-    def write_files(folder: Path) -> None:
-        engine.save_adapter(folder)
-        engine.save_optimizer(folder)
-        run.write_state(folder, plan, result)
-
-    save_checkpoint(
-        run.output_dir,
-        plan.step,
-        run.run_id,
-        write_files,
-        keep=config.save_total_limit,
-        margin_bytes=_CHECKPOINT_MARGIN_BYTES,
+def _open_tracker(config: TrainingConfig, run: Run) -> Tracker:
+    tracker = start_tracker(
+        config.report_to,
+        project=config.project_name,
+        run_name=config.run_name,
+        run_id=run.run_id,
+        folder=run.output_dir,
+        config=config.model_dump(mode="json"),
     )
-    run.record_checkpoint(plan.step)
+    run.tracker_started(tracker.url)
+    return tracker
 
 
-def _finish(config: TrainingConfig, run: Run, adapter: Path, before: Effect, after: Effect) -> None:
-    tag = f"TRAINING-{config.platform.upper()}-COMPLETE"
-    report_effect(tag, before, after)
-    run.record_finished()
-    messages.say(tag, f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all")
-    messages.success(f"The adapter is in {adapter}")
+def _validate(
+    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, tracker: Tracker, step: int
+) -> None:
+    loss = engine.evaluate(data.validation).loss
+    run.record_validation(step, loss)
+    tracker.log(step, {"validation/loss": loss})
+    messages.say(_tag(config), f"step {step} · validation loss {loss:.4f}")

@@ -52,7 +52,9 @@ class Engine(Protocol):
     ) -> Evaluation:
         """Mean loss over the supervised tokens, without dropout; `progress` hears how many examples are done."""
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, adapter: bool = True) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, adapter: bool = True
+    ) -> list[list[int]]:
         """Greedy continuations of prompts, up to and without the end-of-turn token."""
 
     def save_adapter(self, folder: Path) -> None:

@@ -49,7 +49,8 @@ def device_name(device: torch.device) -> str:
 
 def token_budget(device: torch.device, model_config: Any) -> int:
     """Tokens per pass. On a CPU a fixed small number (larger passes leave the caches and are slower); else what fits
-    in half of the device's free memory, counting about 34 activations of hidden size per layer and token."""
+    in half of the device's free memory, counting about 34 activations of hidden size per layer and token.
+    """
     if device.type == "cpu":
         return CPU_TOKENS_PER_CHUNK
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from weatherman.batching import PrefixTree, build_tree, plan_passes
+from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree, plan_passes
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
@@ -33,8 +33,6 @@ from weatherman.engine.torch_model import load_model
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
 from weatherman.errors import WeathermanError
 from weatherman.records import Rendered, StepPlan, StepResult
-
-MIN_SHARED_TOKENS = 16
 
 
 class TorchEngine:
@@ -177,7 +175,9 @@ class TorchEngine:
                     progress(begin + len(batch))
         return Evaluation(total, num_tokens)
 
-    def generate(self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, adapter: bool = True) -> list[list[int]]:
+    def generate(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, adapter: bool = True
+    ) -> list[list[int]]:
         """Greedy continuations of prompts, up to and without the first stop token."""
         width = max(len(prompt) for prompt in prompts)
         ids = torch.zeros(len(prompts), width, dtype=torch.long)

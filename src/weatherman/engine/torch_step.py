@@ -23,7 +23,8 @@ from weatherman.records import Rendered
 @dataclass(frozen=True, slots=True)
 class Network:
     """The parts of a causal language model that a step calls: `decoder` maps ids to hidden states, `head` [V, D] to
-    logits; `num_query_groups` is query heads per key-value head."""
+    logits; `num_query_groups` is query heads per key-value head.
+    """
 
     decoder: nn.Module
     head: Tensor
@@ -32,9 +33,7 @@ class Network:
     dropout: DropoutState
 
 
-def padded_loss(
-    network: Network, examples: Sequence[Rendered], num_supervised_tokens: int, *, backward: bool
-) -> float:
+def padded_loss(network: Network, examples: Sequence[Rendered], num_supervised_tokens: int, *, backward: bool) -> float:
     """Loss of one padded micro-batch, as its part of the step's mean.
 
     Args:

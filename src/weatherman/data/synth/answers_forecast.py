@@ -149,4 +149,3 @@ def span_answer(
     if not short and (speaker.chance(0.75) or len(sentences) < 3):
         sentences.append(farewell(speaker))
     return join(*sentences)
-

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, report_clause
 from weatherman.data.synth.answers_forecast import farewell
+from weatherman.data.synth.answers_now import Now, report_clause
 from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units

@@ -36,7 +36,9 @@ def units_answer(speaker: Speaker, now: Now, wanted: str) -> str:
     wind = fact_clause(speaker, "wind", now, units)
     gust = _shared(speaker, "gust", gust=units.speed(now.weather.gust_kmh))
     windy = sentence(speaker.open(f"{wind}; {gust}", tags))
-    return join(report_sentence(speaker, now, units), windy, parting_sentence(speaker, tags, advise=speaker.chance(0.6)))
+    return join(
+        report_sentence(speaker, now, units), windy, parting_sentence(speaker, tags, advise=speaker.chance(0.6))
+    )
 
 
 def converted(speaker: Speaker, now: Now, wanted: str) -> str:

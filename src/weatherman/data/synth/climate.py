@@ -183,7 +183,9 @@ def current_weather(rng: Random, city: City, moment: datetime) -> Weather:
     wet = _wet_chance(city, region, moment.date())
     swing = rng.uniform(3.0, 5.5) * (1.25 if region.wetness < 0.5 else 1.0)
     hour_angle = 2 * math.pi * (moment.hour + moment.minute / 60 - 15) / 24
-    temperature = _day_mean_c(city, region, moment.date()) + rng.gauss(0, _spread_c(city)) + swing * math.cos(hour_angle)
+    temperature = (
+        _day_mean_c(city, region, moment.date()) + rng.gauss(0, _spread_c(city)) + swing * math.cos(hour_angle)
+    )
     condition = _condition(rng, temperature, wet)
     foggy_hour = moment.hour < 10 or moment.hour > 20
     if condition == "overcast" and foggy_hour and temperature < 22 and rng.random() < 0.4:

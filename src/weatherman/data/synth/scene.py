@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import cache
 from random import Random
 
 from weatherman.data.split import is_held_out
@@ -92,13 +92,13 @@ def forecast_call(city: City, days: list[Day]) -> tuple[str, dict, dict]:
     return "get_forecast", {**coordinates(city), "days": len(days)}, forecast_result(days)
 
 
-@lru_cache(maxsize=None)
+@cache
 def city_pool(scenario: str, held_out: bool, seed: int) -> tuple[City, ...]:
     """The places of one side of a scenario."""
     return tuple(city for city in cities() if is_held_out(scenario, city.key, seed) == held_out)
 
 
-@lru_cache(maxsize=None)
+@cache
 def namesake_pool(scenario: str, held_out: bool, seed: int) -> tuple[str, ...]:
     """The shared names of one side of a scenario."""
     return tuple(name for name in namesakes() if is_held_out(scenario, name, seed) == held_out)

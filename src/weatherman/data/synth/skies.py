@@ -6,9 +6,22 @@ import re
 from random import Random
 
 _WORDS = {
-    "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky", "a bare sky", "skies without a cloud"),
+    "clear sky": (
+        "clear skies",
+        "a clear sky",
+        "cloudless skies",
+        "an open sky",
+        "a bare sky",
+        "skies without a cloud",
+    ),
     "mostly clear": ("mostly clear skies", "a mostly clear sky", "largely clear skies", "a nearly clear sky"),
-    "partly cloudy": ("broken clouds", "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds"),
+    "partly cloudy": (
+        "broken clouds",
+        "scattered clouds",
+        "a partly cloudy sky",
+        "partly cloudy skies",
+        "passing clouds",
+    ),
     "overcast": ("overcast skies", "an overcast sky", "solid cloud cover", "a sky full of cloud", "gray overcast"),
     "fog": ("fog", "thick fog", "dense fog", "fog all around"),
     "drizzle": ("drizzle", "a light drizzle", "a fine drizzle", "thin drizzle"),

@@ -12,16 +12,50 @@ from weatherman.errors import WeathermanError
 _NUM_CANDIDATES = 4
 _WORD = re.compile(r"[a-z]{4,}")
 _COMMON = frozenset(
-    "that this with from have will what when which would could there their them than then your into over been they were "
-    "some more much only just does down about after before upon where weather place here".split()
+    [
+        "that",
+        "this",
+        "with",
+        "from",
+        "have",
+        "will",
+        "what",
+        "when",
+        "which",
+        "would",
+        "could",
+        "there",
+        "their",
+        "them",
+        "than",
+        "then",
+        "your",
+        "into",
+        "over",
+        "been",
+        "they",
+        "were",
+        "some",
+        "more",
+        "much",
+        "only",
+        "just",
+        "does",
+        "down",
+        "about",
+        "after",
+        "before",
+        "upon",
+        "where",
+        "weather",
+        "place",
+        "here",
+    ]
 )
 
 
 _LEAD_INS = tuple(
-    f"{word} " for word in (
-        "as in at by for from with on over under upon between according judging if when since after before once even "
-        "compared among across through without to of about here there until unless while though let yes no"
-    ).split()
+    f"{word} " for word in ["as", "in", "at", "by", "for", "from", "with", "on", "over", "under", "upon", "between", "according", "judging", "if", "when", "since", "after", "before", "once", "even", "compared", "among", "across", "through", "without", "to", "of", "about", "here", "there", "until", "unless", "while", "though", "let", "yes", "no"]
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -59,13 +59,13 @@ def read_bank(path: Path) -> tuple[Fragment, ...]:
     return tuple(fragments)
 
 
-@lru_cache(maxsize=None)
+@cache
 def bank(persona: str, slot: str) -> tuple[Fragment, ...]:
     """The fragments of one slot of a persona."""
     return read_bank(VOICES / persona / f"{slot}.txt")
 
 
-@lru_cache(maxsize=None)
+@cache
 def fitting(persona: str, slot: str, situation: Situation) -> tuple[Fragment, ...]:
     """The fragments of a slot that may be said in a situation; the ones about this weather stand three times."""
     found = tuple(fragment for fragment in bank(persona, slot) if fragment.fits(situation))

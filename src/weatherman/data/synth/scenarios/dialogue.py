@@ -31,7 +31,9 @@ def _follow_present(scene: Scene, now: Now) -> str:
     scene.fetch_now(now)
     scene.chat.answer(current_answer(speaker, now, scene.units, short=True))
     fair = [intent for intent in INTENTS if intent not in ("stars", "kite")]
-    intent = scene.rng.choice([*_FACTS, *_FACTS, *_CONVERSIONS, *(i for i in fair if "day" in tags.times or i not in ("laundry", "picnic"))])
+    intent = scene.rng.choice(
+        [*_FACTS, *_FACTS, *_CONVERSIONS, *(i for i in fair if "day" in tags.times or i not in ("laundry", "picnic"))]
+    )
     scene.chat.user(ask(speaker, "follow", intent))
     if intent in _CONVERSIONS:
         first = converted(speaker, now, intent)

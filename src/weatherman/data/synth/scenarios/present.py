@@ -79,12 +79,16 @@ def chain(scene: Scene) -> str:
     scene.fetch_forecast(now.city, days)
     tomorrow, use = days[1], scene.units
     clause = day_clause(speaker, tomorrow, "tomorrow", use)
-    rain = rain_clause(speaker, tomorrow, "tomorrow") if speaker.chance(0.5) else dry_or_wet(speaker, tomorrow, "tomorrow")
+    rain = (
+        rain_clause(speaker, tomorrow, "tomorrow") if speaker.chance(0.5) else dry_or_wet(speaker, tomorrow, "tomorrow")
+    )
     trend = trend_clause(scene, now, use, tomorrow.high_c)
     order = [sentence(speaker.open(clause)), sentence(f"{trend}, and {rain}")]
     if speaker.chance(0.5):
         order = [sentence(f"{clause}; {rain}"), sentence(speaker.open(trend))]
-    scene.chat.answer(join(report_sentence(speaker, now, use), *order, farewell(speaker) if speaker.chance(0.7) else ""))
+    scene.chat.answer(
+        join(report_sentence(speaker, now, use), *order, farewell(speaker) if speaker.chance(0.7) else "")
+    )
     return scene.group(now.city)
 
 
@@ -114,6 +118,10 @@ def unsafe(scene: Scene) -> str:
     danger = danger_of(now.weather)
     ask_about(scene, now, "unsafe", danger) if danger else ask_about(scene, now, "current", "general")
     scene.fetch_now(now)
-    answer = safety_answer(scene.speaker, now, scene.units, danger) if danger else current_answer(scene.speaker, now, scene.units)
+    answer = (
+        safety_answer(scene.speaker, now, scene.units, danger)
+        if danger
+        else current_answer(scene.speaker, now, scene.units)
+    )
     scene.chat.answer(answer)
     return scene.group(now.city)

@@ -6,10 +6,10 @@ from weatherman.data.synth.answers_forecast import extreme_clause, span_answer
 from weatherman.data.synth.answers_now import report_sentence
 from weatherman.data.synth.answers_several import compare_answer, several_answer
 from weatherman.data.synth.questions import ask
-from weatherman.data.synth.scene import Scene, current_call, forecast_call
-from weatherman.data.synth.speech import join, sentence
 from weatherman.data.synth.scenarios.present import today_as_observed
 from weatherman.data.synth.scenarios.spans import span_words
+from weatherman.data.synth.scene import Scene, current_call, forecast_call
+from weatherman.data.synth.speech import join, sentence
 
 
 def compare(scene: Scene) -> str:

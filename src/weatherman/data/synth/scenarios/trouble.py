@@ -6,7 +6,7 @@ from typing import Any
 
 from weatherman.data.synth.answers_now import current_answer
 from weatherman.data.synth.chat import coordinates
-from weatherman.data.synth.questions import ask, noisy
+from weatherman.data.synth.questions import ask
 from weatherman.data.synth.scenarios.present import ask_about
 from weatherman.data.synth.scene import Scene
 from weatherman.data.synth.speech import join, sentence
@@ -24,7 +24,22 @@ _FAILURES: tuple[dict[str, Any], ...] = (
 _TRANSIENT = _FAILURES[:5]
 _MADE_UP = (
     ("Bra", "Kel", "Mor", "Tal", "Vin", "Os", "Dren", "Quil", "Sar", "Hol", "Pem", "Lun", "Zar", "Fen", "Wix", "Ond"),
-    ("mere", "dorf", "stead", "polis", "burn", "wick", "avia", "ford", "grad", "haven", "mont", "shire", "ville", "ton"),
+    (
+        "mere",
+        "dorf",
+        "stead",
+        "polis",
+        "burn",
+        "wick",
+        "avia",
+        "ford",
+        "grad",
+        "haven",
+        "mont",
+        "shire",
+        "ville",
+        "ton",
+    ),
     ("", "", "-on-Sea", " Falls", " Major", "bury"),
 )
 
@@ -79,6 +94,10 @@ def _not_found(scene: Scene) -> str:
     scene.chat.user(ask(speaker, "current", rng.choice(("general", "temp", "umbrella", "jacket")), place=name))
     scene.chat.call(("geocode_location", {"city": name}, {"results": []}))
     first = sentence(speaker.open(speaker.say("notfound", place=name)))
-    second = f"{speaker.say('failed_offer')}; {speaker.say('closer')}" if speaker.chance(0.6) else speaker.say("failed_offer")
+    second = (
+        f"{speaker.say('failed_offer')}; {speaker.say('closer')}"
+        if speaker.chance(0.6)
+        else speaker.say("failed_offer")
+    )
     scene.chat.answer(join(first, sentence(second)))
     return scene.group(seed)

@@ -34,7 +34,9 @@ def _small_talk(scene: Scene) -> str:
 
 def _lore(scene: Scene) -> str:
     speaker, rng = scene.speaker, scene.rng
-    topic = rng.choice([one for one in topics() if is_held_out("lore", one.key, scene.seed) == scene.slot.held_out] or topics())
+    topic = rng.choice(
+        [one for one in topics() if is_held_out("lore", one.key, scene.seed) == scene.slot.held_out] or topics()
+    )
     scene.chat.user(noisy(rng, expand(rng, rng.choice(topic.questions))))
     parts = [expand(rng, text) for text in topic.parts]
     scene.chat.asides += [part for part in parts if any(char.isdigit() for char in part)]

@@ -1,0 +1,104 @@
+"""`adapter/`: the trained adapter with all that another program needs to use it rightly, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from weatherman.atomic import fsync_file, fsync_folder
+from weatherman.config import TrainingConfig
+from weatherman.effect import Effect
+from weatherman.engine.base import Engine
+from weatherman.model_place import DEMO_MODEL, model_folder
+from weatherman.training_data import TrainingData
+
+ADAPTER = "adapter"
+_BASE_LICENCES = {DEMO_MODEL: "apache-2.0", "mistralai/Mistral-7B-Instruct-v0.3": "apache-2.0"}
+
+
+def save_final_adapter(
+    output_dir: Path,
+    engine: Engine,
+    config: TrainingConfig,
+    data: TrainingData,
+    before: Effect,
+    after: Effect,
+    step: int,
+) -> Path:
+    """Write adapter, tokenizer, chat template and model card to `adapter/`.
+
+    Args:
+        output_dir: the run's folder.
+        engine: the trained model.
+        config: what it was trained with.
+        data: for the template.
+        before: the base model's effect, for the card.
+        after: the adapter's.
+        step: the last optimizer step.
+
+    Returns:
+        The folder.
+
+    Raises:
+        OSError: it cannot be written; an earlier one is untouched.
+    """
+    staging = output_dir / f".staging-{step}-{os.getpid()}"
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        engine.save_adapter(staging)
+        _save_tokenizer(staging, config, data)
+        (staging / "README.md").write_text(model_card(config, before, after, step), encoding="utf-8")
+        for path in staging.iterdir():
+            fsync_file(path)
+        fsync_folder(staging)
+        final = output_dir / ADAPTER
+        if final.exists():  # a kill between here and the run's finish leaves the same adapter
+            shutil.rmtree(final)
+        staging.rename(final)
+        fsync_folder(output_dir)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    return final
+
+
+def _save_tokenizer(folder: Path, config: TrainingConfig, data: TrainingData) -> None:
+    """Save the base model's tokenizer with the chat template that this adapter was trained with."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_folder(config.model_name_or_path), revision=config.model_revision)
+    tokenizer.chat_template = data.template.jinja
+    tokenizer.save_pretrained(folder)
+
+
+def model_card(config: TrainingConfig, before: Effect, after: Effect, step: int) -> str:
+    """Make the model card: what it is, how it was made, and what it measures."""
+    tools = after.tools
+    tool_row = (
+        f"| valid tool calls on {tools.num_prompts} held-out prompts | {before.tools.num_valid} | {tools.num_valid} |\n"
+        if tools.num_prompts
+        else ""
+    )
+    licence = _BASE_LICENCES.get(config.model_name_or_path, "other")
+    return f"""---
+base_model: {config.model_name_or_path}
+library_name: peft
+license: {licence}
+pipeline_tag: text-generation
+tags: [lora, weather, tool-calling, persona]
+---
+
+# {config.run_name}
+
+A LoRA adapter (r = {config.lora_r}, alpha = {config.lora_alpha}) for `{config.model_name_or_path}` that answers about the weather in a
+persona's voice and calls weather tools. Trained with Weatherman-LoRA for {step} steps of
+{config.effective_batch_size} conversations at a peak learning rate of {config.learning_rate:g}.
+
+| measured on held-out conversations | base | with this adapter |
+|---|---|---|
+| loss (nats per supervised token) | {before.validation_loss:.4f} | {after.validation_loss:.4f} |
+{tool_row}
+Use the chat template in this folder (`chat_template.jinja`): it is the one the adapter was trained with.
+The personas imitate a manner of speaking; they are not the persons, and the training conversations are generated.
+"""
