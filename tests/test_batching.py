@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weatherman.batching import (
+    MIN_SHARE_FACTOR,
     NO_PARENT,
-    Pass,
     PrefixTree,
     build_tree,
+    decide_sharing,
     pad,
-    plan_passes,
     share_factor,
 )
+from weatherman.passes import Pass, plan_passes
 from weatherman.records import Rendered
 
 
@@ -152,3 +153,24 @@ def test_share_factor_counts_effective_over_computed(num_shared: int) -> None:
     rows = [example([*range(10, 10 + num_shared), first, 99], [0] * (num_shared + 1) + [1]) for first in (1, 2)]
     tree = build_tree(rows)
     assert share_factor(tree) == 2 * (num_shared + 2) / (num_shared + 2)
+
+
+def rows_with_shared(num_shared: int, num_own: int, num_rows: int) -> list[Rendered]:
+    shared = list(range(10, 10 + num_shared))
+    return [
+        example([*shared, *range(1000 * row, 1000 * row + num_own)], [0] * (num_shared + num_own - 1) + [1])
+        for row in range(1, num_rows + 1)
+    ]
+
+
+def test_sharing_is_decided_by_the_steps_own_trees() -> None:
+    # 4 examples a step: 4 * (32 + 33) effective tokens, 32 + 4 * 32 computed (the last target needs no pass).
+    share, factor = decide_sharing(rows_with_shared(32, 33, 40), 4, seed=1)
+    assert (share, factor) == (True, 4 * 65 / (32 + 4 * 32))
+    share, factor = decide_sharing(rows_with_shared(0, 64, 40), 4, seed=1)
+    assert (share, factor) == (False, 64 / 63)
+    assert 1 < MIN_SHARE_FACTOR < 1.5
+    assert decide_sharing(rows_with_shared(32, 33, 3), 1, seed=1)[0] is False
+    assert decide_sharing(rows_with_shared(0, 64, 5), 4, seed=1) == decide_sharing(
+        rows_with_shared(0, 64, 5), 4, seed=1
+    )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +22,9 @@ from weatherman.sampling import step_plans, steps_per_epoch
 
 NO_PARENT = -1
 MIN_SHARED_TOKENS = 16
-SHARING_THRESHOLD = 1.1
-_SAMPLED_STEPS = 12
 MIN_SHARED_TOKENS = 16  # a shorter shared run costs more as a segment of its own than it saves
 MIN_SHARE_FACTOR = 1.05
-_SAMPLED_STEPS = 8
+_SAMPLED_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +62,6 @@ class PrefixTree:
         while (index := self.segments[index].parent) != NO_PARENT:
             path.append(index)
         return path[::-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Pass:
-    """Segments that go through the model together, and the passes that attend to them.
-
-    With children, the pass is a trunk: its K and V are kept, detached, while the children run forward and backward
-    against them; the gradients they leave there are then pushed through this pass. `recompute` says that the trunk's
-    activations are not held meanwhile but computed a second time.
-    """
-
-    segments: tuple[int, ...]
-    children: tuple[Pass, ...] = ()
-    recompute: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +147,7 @@ def _shared_runs(
     """Walk the sorted examples depth-first; yield (low, high, begin, end, parent): examples low..high share the
     contexts begin..end below segment `parent`. The caller appends the segment before asking for the next one.
     """
-    lcp = [_common_prefix(a, b) for a, b in zip(trained, trained[1:], strict=False)]
+    lcp = [_common_prefix(a, b) for a, b in pairwise(trained)]
     stack = [(0, len(trained), 0, NO_PARENT)] if trained else []
     while stack:
         low, high, begin, parent = stack.pop()
@@ -214,96 +199,9 @@ def _segment(group: Sequence[Rendered], begin: int, end: int, parent: int) -> Se
     return Segment(group[0].ids[begin:end], parent, begin, unique[:, 0], unique[:, 1], weight.astype(np.int64))
 
 
-def plan_passes(tree: PrefixTree, max_tokens_per_chunk: int | None, max_held_tokens: int | None = None) -> list[Pass]:
-    """Cut a tree depth-first into passes of at most `max_tokens_per_chunk` tokens.
-
-    A subtree that fits goes through the model in one pass, together with siblings as long as they fit; one that does
-    not becomes a trunk whose children are planned in the same way.
-
-    Args:
-        tree: its segments must not be longer than the budget (`build_tree(max_segment_tokens=...)`).
-        max_tokens_per_chunk: the budget of one pass; None for no limit.
-        max_held_tokens: trunks whose path holds more tokens than this are recomputed; None holds all.
-
-    Returns:
-        The passes to run one after another.
-    """
-    children: dict[int, list[int]] = {NO_PARENT: []}
-    subtree = [len(segment.ids) for segment in tree.segments]
-    for index, segment in enumerate(tree.segments):
-        children.setdefault(segment.parent, []).append(index)
-    for index in reversed(range(len(tree.segments))):
-        if (parent := tree.segments[index].parent) != NO_PARENT:
-            subtree[parent] += subtree[index]
-    budget = max_tokens_per_chunk or max(subtree, default=0) * len(subtree)
-    return _plan_siblings(tree, children, subtree, NO_PARENT, budget, max_held_tokens, held=0)
-
-
-def _plan_siblings(
-    tree: PrefixTree,
-    children: dict[int, list[int]],
-    subtree: list[int],
-    parent: int,
-    budget: int,
-    max_held_tokens: int | None,
-    held: int,
-) -> list[Pass]:
-    passes: list[Pass] = []
-    pack: list[int] = []
-    num_packed = 0
-    for index in children.get(parent, []):
-        if subtree[index] > budget:
-            held_here = held + len(tree.segments[index].ids)
-            recompute = max_held_tokens is not None and held_here > max_held_tokens
-            below = _plan_siblings(
-                tree, children, subtree, index, budget, max_held_tokens, held if recompute else held_here
-            )
-            passes.append(Pass((index,), tuple(below), recompute))
-            continue
-        if pack and num_packed + subtree[index] > budget:
-            passes.append(Pass(tuple(pack)))
-            pack, num_packed = [], 0
-        pack.extend(_subtree_segments(children, index))
-        num_packed += subtree[index]
-    if pack:
-        passes.append(Pass(tuple(pack)))
-    return passes
-
-
-def _subtree_segments(children: dict[int, list[int]], index: int) -> list[int]:
-    """A subtree's segments, parents first."""
-    order, stack = [], [index]
-    while stack:
-        order.append(stack.pop())
-        stack.extend(reversed(children.get(order[-1], [])))
-    return order
-
-
 def share_factor(tree: PrefixTree) -> float:
     """Effective tokens per computed token: what sharing saves, 1.0 when nothing is shared."""
     return tree.num_effective_tokens / max(1, tree.num_computed_tokens)
-
-
-def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> tuple[bool, float]:
-    """Decide by the data whether computing shared prefixes once pays.
-
-    Args:
-        examples: the training set.
-        batch_size: examples of a step.
-        seed: chooses the steps that are looked at, as the run's own order would.
-
-    Returns:
-        Whether the share factor reaches `MIN_SHARE_FACTOR`, and that factor, over `_SAMPLED_STEPS` steps.
-    """
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, len(examples)])))
-    num_effective = num_computed = 0
-    for _ in range(_SAMPLED_STEPS):
-        chosen = generator.choice(len(examples), min(batch_size, len(examples)), replace=False)
-        tree = build_tree([examples[index] for index in chosen], min_shared_tokens=MIN_SHARED_TOKENS)
-        num_effective += tree.num_effective_tokens
-        num_computed += tree.num_computed_tokens
-    factor = num_effective / max(1, num_computed)
-    return factor >= MIN_SHARE_FACTOR, factor
 
 
 def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> tuple[bool, float]:
@@ -315,7 +213,7 @@ def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> 
         seed: the run's seed, which decides what meets in a step.
 
     Returns:
-        Whether a step's prefix tree saves enough (a share factor of at least `SHARING_THRESHOLD`), and the share
+        Whether a step's prefix tree saves enough (a share factor of at least `MIN_SHARE_FACTOR`), and the share
         factor: effective tokens per computed token over the sampled steps of the first epoch.
     """
     num_steps = steps_per_epoch(len(examples), batch_size)
@@ -326,4 +224,4 @@ def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> 
         num_effective += tree.num_effective_tokens
         num_computed += tree.num_computed_tokens
     factor = num_effective / max(1, num_computed)
-    return factor >= SHARING_THRESHOLD, factor
+    return factor >= MIN_SHARE_FACTOR, factor

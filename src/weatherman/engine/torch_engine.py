@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree, plan_passes
+from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
@@ -32,6 +32,7 @@ from weatherman.engine.torch_lora import (
 from weatherman.engine.torch_model import load_model
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
 from weatherman.errors import WeathermanError
+from weatherman.passes import plan_passes
 from weatherman.records import Rendered, StepPlan, StepResult
 
 

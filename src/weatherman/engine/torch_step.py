@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from weatherman.batching import Pass, PrefixTree, pad
+from weatherman.batching import PrefixTree, pad
 from weatherman.engine.torch_attention import TreeContext, TrunkKV, make_context
 from weatherman.engine.torch_dropout import DropoutState
 from weatherman.engine.torch_loss import head_loss
+from weatherman.passes import Pass
 from weatherman.records import Rendered
 
 
