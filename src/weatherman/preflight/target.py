@@ -1,0 +1,48 @@
+"""What preflight is asked to judge: a platform, a configuration, and the machine's probe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from weatherman.preflight.probe import Probe, SystemProbe
+
+Platform = Literal["h100", "m4", "cpu"]
+PLATFORMS: tuple[Platform, ...] = ("h100", "m4", "cpu")
+CONFIGS: dict[Platform, Path] = {
+    "h100": Path("configs/training_config_h100.yaml"),
+    "m4": Path("configs/training_config_m4.yaml"),
+    "cpu": Path("configs/training_config_demo.yaml"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the checks judge.
+
+    Attributes:
+        platform: whose thresholds count.
+        config: the training configuration; None for the platform's own.
+        overrides: `key=value` texts on top of it.
+        rehearse: what is not ok about the platform is reported as "cannot know here".
+        probe: how the machine is asked; tests give their own.
+    """
+
+    platform: Platform
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    rehearse: bool = False
+    probe: Probe = field(default_factory=SystemProbe)
+
+    @property
+    def config_path(self) -> Path:
+        """The configuration that is checked."""
+        return self.config if self.config is not None else CONFIGS[self.platform]
+
+
+def detect_platform(probe: Probe) -> Platform:
+    """The platform of this machine: an NVIDIA driver means h100, Apple Silicon m4, else cpu."""
+    if probe.system == "Darwin" and probe.machine == "arm64":
+        return "m4"
+    return "h100" if probe.which("nvidia-smi") else "cpu"
