@@ -27,7 +27,7 @@ class WeathermanError(Exception):
         return f"{self.message} Hint: {self.hint}" if self.hint else self.message
 
 
-class Problems(WeathermanError):
+class Problems(WeathermanError):  # noqa: N818 - a collection, not one error
     """Several problems found in one pass; each is printed on its own line."""
 
     def __init__(self, code: str, problems: list[WeathermanError], summary: str) -> None:

@@ -1,4 +1,4 @@
-"""`adapter/`: the trained adapter with all that another program needs to use it rightly, written whole or not at all."""
+"""`adapter/`: the trained adapter and all that is needed to use it rightly, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -91,9 +91,10 @@ tags: [lora, weather, tool-calling, persona]
 
 # {config.run_name}
 
-A LoRA adapter (r = {config.lora_r}, alpha = {config.lora_alpha}) for `{config.model_name_or_path}` that answers about the weather in a
-persona's voice and calls weather tools. Trained with Weatherman-LoRA for {step} steps of
-{config.effective_batch_size} conversations at a peak learning rate of {config.learning_rate:g}.
+A LoRA adapter (r = {config.lora_r}, alpha = {config.lora_alpha}) for
+`{config.model_name_or_path}` that answers about the weather in a persona's voice and calls weather tools.
+Trained with Weatherman-LoRA for {step} steps of {config.effective_batch_size} conversations at a peak learning rate
+of {config.learning_rate:g}.
 
 | measured on held-out conversations | base | with this adapter |
 |---|---|---|

@@ -162,7 +162,7 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the source tree that this package runs from, with ``-dirty`` if it was changed; None without git."""
+    """The commit of the source tree that runs, with ``-dirty`` if it was changed; None without git."""
     folder = Path(__file__).parent
     try:
         command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]

@@ -1,4 +1,4 @@
-"""A run and its folder: opened with a lock and a verdict, continued from its newest good checkpoint, recorded throughout."""
+"""A run and its folder: opened with a lock and a verdict, continued from its newest good checkpoint, recorded."""
 
 from __future__ import annotations
 

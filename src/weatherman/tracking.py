@@ -9,7 +9,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from urllib.parse import urlparse
 
 from weatherman import messages
@@ -92,7 +92,7 @@ def wandb_key_present() -> bool:
         return False
 
 
-def wandb_mode() -> tuple[str, str]:
+def wandb_mode() -> tuple[Literal["online", "offline", "disabled"], str]:
     """Decide, without logging in, how W&B can run.
 
     Returns:
@@ -155,4 +155,4 @@ def _start_trackio(project: str, run_name: str, run_id: str, folder: Path, confi
     import trackio
 
     run = trackio.init(project=project, name=f"{run_name}-{run_id}", resume="allow", config=config, embed=False)
-    return GuardedTracker("trackio", None, run.log, lambda code: run.finish())
+    return GuardedTracker("trackio", None, run.log, lambda _code: run.finish())

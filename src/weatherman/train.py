@@ -115,8 +115,8 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     )
     if data.num_dropped:
         messages.warning(
-            f"{data.num_dropped} conversations are longer than max_seq_length={config.max_seq_length} and are left out; "
-            "none is ever cut."
+            f"{data.num_dropped:,} conversations are longer than max_seq_length={config.max_seq_length} "
+            "and are left out; none is ever cut."
         )
     return sharing
 

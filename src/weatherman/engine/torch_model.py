@@ -32,7 +32,7 @@ def dequantise(source: Path, folder: Path) -> None:
     staging = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    model = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     del model.config.quantization_config
     model.hf_quantizer = None
     model.save_pretrained(staging)
@@ -61,7 +61,7 @@ def load_model(name: str, revision: str | None, dtype: torch.dtype, device: torc
     try:
         config = AutoConfig.from_pretrained(place, revision=revision)
         _check_rope(config, name)
-        model = AutoModelForCausalLM.from_pretrained(
+        model: Any = AutoModelForCausalLM.from_pretrained(
             place, config=config, revision=revision, dtype=dtype, use_safetensors=True
         )
     except (OSError, ValueError) as problem:

@@ -213,7 +213,7 @@ def _humidity_pct(rng: Random, condition: str, temperature_c: float, region: Reg
         return rng.randint(95, 100)
     if condition in FALLING:
         return rng.randint(78, 97 if temperature_c < 25 else 88)
-    mean = 62 if region.wetness > 0.5 else 34
+    mean = 62.0 if region.wetness > 0.5 else 34.0
     mean -= max(0.0, temperature_c - 24) * 1.6
     most = 96 if temperature_c < 26 else 84 if temperature_c < 30 else 66 if temperature_c < 35 else 42
     return round(max(26 if region.wetness > 0.5 else 9, min(most, rng.gauss(mean, 12))))
