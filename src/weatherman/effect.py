@@ -32,7 +32,8 @@ def measure_effect(
 ) -> Effect:
     """Measure the model with or without its adapter, and keep the result in `effect.json`.
 
-    What an earlier attempt of the same run measured without the adapter is taken from there: the base is frozen.
+    The base is frozen, so "before" can be measured after training, by leaving the adapter out; what an earlier attempt
+    measured is taken from the file.
 
     Args:
         output_dir: the run's folder.
@@ -85,7 +86,7 @@ def _effect(raw: dict[str, Any]) -> Effect:
 def report_effect(tag: str, before: Effect, after: Effect) -> None:
     """Print what training changed: samples first, figures last."""
     for old, new in zip(before.samples, after.samples, strict=True):
-        messages.say(tag, f"Asked the {new.persona or 'assistant'}: {new.prompt}")
+        messages.say(tag, f"Asked ({new.persona or 'no persona'}): {new.prompt}")
         messages.say(tag, f"  before: {_short(old.answer)}")
         messages.say(tag, f"  after:  {_short(new.answer)}")
     if after.tools.num_prompts:

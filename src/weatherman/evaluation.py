@@ -13,7 +13,7 @@ from weatherman.records import Conversation, Message, ToolCall
 
 _MAX_CALL_TOKENS = 72
 _MAX_ANSWER_TOKENS = 110
-_PROMPTS_PER_BATCH = 10
+_PROMPTS_PER_BATCH = 20
 
 Encode = Callable[[Conversation], list[int]]
 Parse = Callable[[Sequence[int]], Message]

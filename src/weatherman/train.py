@@ -69,12 +69,13 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
         num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
         sharing = print_plan(config, data, num_steps)
         engine = start_engine(config, run, data, sharing=sharing)
-        before = measure_effect(run.output_dir, engine, config, data, adapter=False)
-        run.record_validation(0, before.validation_loss)
         if not _train_steps(config, run, data, engine, num_steps, stop):
             run.record_stop(stop.exit_code)
             return stop.exit_code
         run.phase("measuring the effect")
+        messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
+        before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+        run.record_validation(0, before.validation_loss)
         after = measure_effect(run.output_dir, engine, config, data, adapter=True)
         run.record_validation(num_steps, after.validation_loss)
         adapter = save_final_adapter(run.output_dir, engine, config, data, before, after, num_steps)
