@@ -1,0 +1,131 @@
+"""`weatherman chat`, `compare` and `export`: what one does with a trained adapter."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from weatherman.commands.options import JsonOption
+
+if TYPE_CHECKING:
+    from weatherman.adapter_place import AdapterPlace
+    from weatherman.chat import Chat
+
+AdapterOption = Annotated[
+    Path | None,
+    typer.Option("--adapter", "-a", help="The adapter's folder or its run's; the newest finished run's by default."),
+]
+LiveOption = Annotated[
+    bool, typer.Option("--live", help="Real weather from Open-Meteo; without it the weather is made up, offline.")
+]
+PersonaOption = Annotated[str, typer.Option("--persona", "-p", help="twain, franklin, satire or neutral.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, mps or cuda.")]
+MaxTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The longest turn of the model.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(chat)
+    app.command()(compare)
+
+
+def chat(
+    adapter: AdapterOption = None,
+    persona: PersonaOption = "twain",
+    once: Annotated[str | None, typer.Option("--once", help="Put one question and leave.")] = None,
+    live: LiveOption = False,
+    base: Annotated[bool, typer.Option("--base", help="Without the adapter: the base model alone.")] = False,
+    max_new_tokens: MaxTokensOption = 320,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Talk to an adapter in the terminal; the weather tools are really executed, and their calls shown.
+
+    Questions are read from the terminal or from standard input. Exit code 1: a question got no proper answer.
+
+    Example: weatherman chat --persona franklin --once "What is the weather like in Lisbon?"
+    """
+    from weatherman.chat_terminal import HELP, Printer, answer_json, ask_and_print, converse, typed_lines
+
+    talk, place = _open(adapter, persona, live, device, max_new_tokens, use_adapter=not base)
+    if as_json:
+        good = True
+        for question in [once] if once is not None else filter(str.strip, sys.stdin):
+            answer = talk.ask(question.strip())
+            print(answer_json(talk, question.strip(), answer, _facts(place, talk)), flush=True)
+            good &= not answer.problem
+        raise typer.Exit(0 if good else 1)
+    printer = Printer(sys.stdout, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
+    printer.title(
+        f"{place.base_model}{'' if base else f' with {place.folder}'} · {persona} · weather: {talk.source.label}"
+    )
+    if once is not None:
+        raise typer.Exit(0 if ask_and_print(talk, once, printer) else 1)
+    if sys.stdin.isatty():
+        printer.title(HELP)
+    raise typer.Exit(0 if converse(talk, typed_lines(), printer) else 1)
+
+
+def compare(
+    questions: Annotated[list[str] | None, typer.Argument(help="Questions; three by default.")] = None,
+    adapter: AdapterOption = None,
+    personas: Annotated[
+        list[str] | None, typer.Option("--persona", "-p", help="Whom to ask (repeatable); twain by default.")
+    ] = None,
+    live: LiveOption = False,
+    max_new_tokens: MaxTokensOption = 320,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Put the same questions to the base model and to the adapter, and show the answers side by side.
+
+    Example: weatherman compare "Is it foggy in London?" --persona twain --persona satire
+    """
+    from weatherman import compare as module
+    from weatherman.chat import system_prompt
+
+    chosen = personas or ["twain"]
+    for persona in chosen:
+        system_prompt(persona)
+    talk, place = _open(adapter, chosen[0], live, device, max_new_tokens)
+    pairs = module.compare(talk, questions or module.DEFAULT_QUESTIONS, chosen)
+    if as_json:
+        found = {"format_version": 1, **_facts(place, talk), "compared": [pair.to_json() for pair in pairs]}
+        print(json.dumps(found, ensure_ascii=False))
+    else:
+        print(f"{place.base_model} without and with {place.folder} · weather: {talk.source.label}")
+        module.print_table(pairs)
+
+
+def _facts(place: AdapterPlace, talk: Chat) -> dict[str, Any]:
+    with_adapter = str(place.folder) if talk.adapter else None
+    return {"base_model": place.base_model, "adapter": with_adapter, "weather_source": talk.source.name}
+
+
+def _open(
+    adapter: Path | None, persona: str, live: bool, device: str, max_new_tokens: int, *, use_adapter: bool = True
+) -> tuple[Chat, AdapterPlace]:
+    """Load the model; what can be wrong with the options is said before that."""
+    from weatherman.adapter_place import find_adapter
+    from weatherman.chat import Chat, system_prompt
+    from weatherman.errors import WeathermanError
+    from weatherman.weather_live import LiveWeather
+    from weatherman.weather_source import MadeUpWeather
+
+    system_prompt(persona)
+    if device not in ("auto", "cpu", "mps", "cuda"):
+        raise WeathermanError("chat.device", f"there is no device {device!r}.", "choose auto, cpu, mps or cuda.")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    place = find_adapter(adapter)
+    template, tokenizer = place.speech()
+    from weatherman.engine.torch_talk import TorchTalker
+
+    talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
+    source = LiveWeather() if live else MadeUpWeather()
+    talk = Chat(talker, template, tokenizer, source, persona, adapter=use_adapter, max_new_tokens=max_new_tokens)
+    return talk, place
