@@ -61,9 +61,8 @@ def chat(
             good &= not answer.problem
         raise typer.Exit(0 if good else 1)
     printer = Printer(sys.stdout, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
-    printer.title(
-        f"{place.base_model}{'' if base else f' with {place.folder}'} · {persona} · weather: {talk.source.label}"
-    )
+    model = place.base_model if base else f"{place.base_model} with {place.folder}"
+    printer.title(f"{model} · {persona} · weather: {talk.source.label}")
     if once is not None:
         raise typer.Exit(0 if ask_and_print(talk, once, printer) else 1)
     if sys.stdin.isatty():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -96,7 +97,9 @@ def attach_adapter(base: Any, place: AdapterPlace) -> PeftModel:
         WeathermanError: the adapter does not fit the model.
     """
     try:
-        model = PeftModel.from_pretrained(base, str(place.folder), is_trainable=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about names that peft asks transformers for
+            model = PeftModel.from_pretrained(base, str(place.folder), is_trainable=False)
     except (OSError, ValueError, RuntimeError, KeyError) as problem:
         first_line = str(problem).strip().splitlines()[0]
         raise WeathermanError(
