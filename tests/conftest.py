@@ -3,6 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny training setting, written once; do not change it."""
+    from tiny_model import write_setting
+
+    root = tmp_path_factory.mktemp("tiny") / "setting"
+    write_setting(root)
+    return root
+
+
+@pytest.fixture
+def tiny(tiny_source: Path, tmp_path: Path) -> Path:
+    """The configuration file of a tiny training setting of this test's own."""
+    from tiny_model import CONFIG
+
+    root = tmp_path / "tiny setting"
+    shutil.copytree(tiny_source, root, ignore=shutil.ignore_patterns("run"))
+    config = root / "config.yaml"
+    config.write_text(CONFIG.format(root=root), encoding="utf-8")
+    return config
