@@ -1,14 +1,16 @@
 """Attention over a prefix tree, registered with transformers' attention interface.
 
-Shape legend: H query heads, G key-value heads, R = H / G, N tokens of a pass, n of a segment, P of the prefix outside
-the pass, D head size.
+One entry, `tree_attention`, serves every kernel: a pass's `TreeContext` carries the kernel that was prepared for it.
+Keys and values of the trunks above a pass come along outside the library's cache.
+
+Shape legend: H query heads, G key-value heads, N tokens of a pass, P of the trunks above it, D head size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,62 +24,125 @@ TREE_ATTENTION = "weatherman_tree"
 PADDED_ATTENTION = "weatherman_sdpa"
 
 
-@dataclass(slots=True)
-class TrunkKV:
-    """K and V [1, G, n, D] of a trunk, one per layer: detached leaves that collect the gradients of its branches."""
+@dataclass(frozen=True, slots=True)
+class PassLayout:
+    """Which tokens of a pass may see which; all counts in tokens.
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    Attributes:
+        lengths: the segments' sizes, in the order of the flat buffer, which is depth-first.
+        ancestors: per segment, the places in the pass of the segments before it on its path, root first.
+        num_past_tokens: P, tokens of the trunks above; every token of the pass sees them all.
+    """
+
+    lengths: tuple[int, ...]
+    ancestors: tuple[tuple[int, ...], ...]
+    num_past_tokens: int
+
+    @property
+    def num_tokens(self) -> int:
+        """N, the size of the flat buffer."""
+        return sum(self.lengths)
+
+    @property
+    def offsets(self) -> list[int]:
+        """Where each segment begins in the flat buffer."""
+        return [sum(self.lengths[:place]) for place in range(len(self.lengths))]
+
+
+def lay_out(tree: PrefixTree, segments: Sequence[int], num_past_tokens: int) -> PassLayout:
+    """Find the layout of a pass.
+
+    Args:
+        tree: the step's tree.
+        segments: the pass's segments in depth-first order; the others on their paths are in the trunks above.
+        num_past_tokens: tokens of those trunks.
+
+    Returns:
+        The layout.
+    """
+    place = {segment: position for position, segment in enumerate(segments)}
+    return PassLayout(
+        lengths=tuple(len(tree.segments[segment].ids) for segment in segments),
+        ancestors=tuple(tuple(place[a] for a in tree.ancestors(segment) if a in place) for segment in segments),
+        num_past_tokens=num_past_tokens,
+    )
+
+
+class _Collect(torch.autograd.Function):
+    """The identity on a trunk's K or V; its gradient goes into a float32 buffer instead of the leaf."""
+
+    @staticmethod
+    def forward(ctx: Any, leaf: Tensor, buffer: Tensor) -> Tensor:
+        ctx.buffer = buffer
+        return leaf.view_as(leaf)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        ctx.buffer.add_(grads[0])
+        return None, None
+
+
+@dataclass(frozen=True, slots=True)
+class TrunkLayer:
+    """K and V [1, G, n, D] of one trunk in one layer, detached; with gradients, also the buffers that collect them."""
+
+    key: Tensor
+    value: Tensor
+    key_grad: Tensor | None
+    value_grad: Tensor | None
+
+    @classmethod
+    def detached(cls, key: Tensor, value: Tensor, *, requires_grad: bool) -> TrunkLayer:
+        """Cut K and V off their graph; buffers are float32 at least, however coarse K and V are."""
+        key, value = (tensor.detach().requires_grad_(requires_grad) for tensor in (key, value))
+        if not requires_grad:
+            return cls(key, value, None, None)
+        wide = torch.promote_types(key.dtype, torch.float32)
+        buffers = [torch.zeros_like(leaf, dtype=wide, requires_grad=False) for leaf in (key, value)]
+        return cls(key, value, buffers[0], buffers[1])
+
+    def seen(self) -> tuple[Tensor, Tensor]:
+        """K and V as a branch uses them once."""
+        if self.key_grad is None or self.value_grad is None:
+            return self.key, self.value
+        return _Collect.apply(self.key, self.key_grad), _Collect.apply(self.value, self.value_grad)
+
+
+class TreeKernel(Protocol):
+    """Attention of one pass, with its masks or indices prepared; the same for all layers."""
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, past: Sequence[TrunkLayer], scaling: float | None
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            query: [1, H, N, D].
+            key: [1, G, N, D], as `value`.
+            value: the pass's values.
+            past: the trunks above, root first, in this layer.
+            scaling: factor of the scores; None for 1 / sqrt(D).
+
+        Returns:
+            The output [1, H, N, D].
+        """
 
 
 @dataclass(slots=True)
 class TreeContext:
-    """Which segments a pass holds and what they attend to; travels to every layer as a keyword argument.
+    """What a pass's attention needs; travels to every layer as a keyword argument.
 
-    `lengths` are the segments' sizes in the flat buffer; `inside[i]` lists the positions (in this pass) of segment i's
-    ancestors that are in the pass; `masks[i]` is bool [R * n, P + ancestors + n], true where attention is allowed;
-    `captured` receives this pass's own K and V by layer when `capture` is set.
+    Attributes:
+        kernel: the prepared attention.
+        past: per trunk above the pass, its K and V by layer.
+        capture: whether to keep this pass's own K and V.
+        captured: K and V by layer, when `capture` is set.
     """
 
-    lengths: list[int]
-    inside: list[list[int]]
-    masks: list[Tensor]
-    past: Sequence[TrunkKV] = ()
+    kernel: TreeKernel
+    past: Sequence[Sequence[TrunkLayer]] = ()
     capture: bool = False
     captured: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-
-def make_context(
-    tree: PrefixTree,
-    segments: Sequence[int],
-    past: Sequence[TrunkKV],
-    *,
-    capture: bool,
-    num_query_groups: int,
-    device: torch.device,
-) -> TreeContext:
-    """Build the context of one pass.
-
-    Args:
-        tree: the step's tree.
-        segments: the pass's segments, parents before children; all others on their paths must be in `past`.
-        past: the trunks above the pass, root first.
-        capture: keep this pass's K and V.
-        num_query_groups: R, query heads per key-value head.
-        device: where the masks are needed.
-
-    Returns:
-        The context, with one explicit mask per segment.
-    """
-    place = {segment: position for position, segment in enumerate(segments)}
-    lengths = [len(tree.segments[segment].ids) for segment in segments]
-    inside = [[place[above] for above in tree.ancestors(segment) if above in place] for segment in segments]
-    masks = []
-    for position, segment in enumerate(segments):
-        num_queries = lengths[position]
-        allowed = torch.ones(num_queries, tree.segments[segment].start + num_queries, dtype=torch.bool, device=device)
-        masks.append(allowed.tril(tree.segments[segment].start).repeat(num_query_groups, 1))
-    return TreeContext(lengths, inside, masks, past, capture)
 
 
 def tree_attention(
@@ -85,24 +150,25 @@ def tree_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,
+    attention_mask: Tensor | None,  # noqa: ARG001  transformers' signature; what a token sees is in `tree`
     scaling: float | None = None,
     dropout: float = 0.0,
     *,
     tree: TreeContext,
-    **kwargs: Any,
+    **_: Any,
 ) -> tuple[Tensor, None]:
-    """One rectangular SDPA per segment: its queries against its ancestors' keys and its own.
-
-    Query heads of a group are laid side by side as extra query rows, so keys and values are never repeated.
+    """Attend over the pass that `tree` describes, as transformers' attention interface asks for it.
 
     Args:
-        module: the attention layer; its `layer_idx` selects the prefix's K and V.
-        query: [1, H, N, D]; key, value: [1, G, N, D].
-        attention_mask: unused: the masks are in `tree`.
+        module: the attention layer; its `layer_idx` selects the trunks' K and V.
+        query: [1, H, N, D].
+        key: [1, G, N, D].
+        value: [1, G, N, D].
+        attention_mask: unused, None.
         scaling: factor of the scores.
         dropout: must be 0; attention dropout is not supported.
         tree: the pass's context.
+        **_: what transformers sends besides.
 
     Returns:
         The output [1, N, H, D] and no weights.
@@ -110,37 +176,18 @@ def tree_attention(
     if dropout:
         raise ValueError("attention dropout is not supported over a prefix tree")
     layer = int(module.layer_idx)  # type: ignore[arg-type]
-    if tree.capture and layer not in tree.captured:
+    if tree.capture and layer not in tree.captured:  # a checkpointed layer runs again in the backward pass
         tree.captured[layer] = (key, value)
-    num_heads, num_groups, head_dim = query.shape[1], key.shape[1], query.shape[3]
-    past_keys = [trunk.keys[layer] for trunk in tree.past]
-    past_values = [trunk.values[layer] for trunk in tree.past]
-    keys, values = key.split(tree.lengths, dim=2), value.split(tree.lengths, dim=2)
-    outputs = []
-    for index, queries in enumerate(query.split(tree.lengths, dim=2)):
-        seen = [*tree.inside[index], index]
-        rows = queries.reshape(1, num_groups, -1, head_dim)
-        output = nn.functional.scaled_dot_product_attention(
-            rows,
-            _join(past_keys + [keys[i] for i in seen]),
-            _join(past_values + [values[i] for i in seen]),
-            attn_mask=tree.masks[index],
-            scale=scaling,
-        )
-        outputs.append(output.reshape(1, num_heads, -1, head_dim))
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
-
-
-def _join(pieces: list[Tensor]) -> Tensor:
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+    output = tree.kernel.attend(query, key, value, [trunk[layer] for trunk in tree.past], scaling)
+    return output.transpose(1, 2), None
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """The tree's masks travel in the context; transformers must neither build its own nor guess packed sequences."""
+    """Give no mask: the kernel has its own, and transformers must not guess packed sequences from the positions."""
 
 
 def _explicit_mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """SDPA's mask, always written out: devices have had silent bugs in the implicit causal one."""
+    """Write SDPA's mask out, always: devices have had silent bugs in the implicit causal one."""
     return sdpa_mask(*args, **{**kwargs, "allow_is_causal_skip": False})
 
 

@@ -1,56 +1,82 @@
-"""LoRA dropout whose mask is a stateless function of (seed, step, module, segment).
+"""LoRA dropout whose mask is a stateless function of (seed, step, module, tree token, feature).
 
-A segment that is computed twice (recomputation, a trunk's second pass) draws the same mask both times, in whatever
-order segments are run; torch's own dropout draws from a global generator and cannot promise that.
+A token that is computed twice (recomputation, a trunk's second pass) draws the same mask both times, however the step
+is cut into passes; torch's own dropout draws from a global generator and cannot promise that. The mask is an integer
+hash (Wellons's "lowbias32" without its last step) of a token's key and a feature's: the same on every device.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+_INT32_MIN = -(2**31)
 
 
 @dataclass(slots=True)
 class DropoutState:
-    """What the masks depend on; the step keeps it up to date. `segments` lists (segment, number of tokens)."""
+    """The keys of a pass's tokens, int32 [N]; the step sets them before each pass."""
 
-    seed: int = 0
-    step: int = 0
-    segments: Sequence[tuple[int, int]] = field(default_factory=tuple)
+    token_keys: Tensor | None = None
+
+    def set_tokens(self, seed: int, step: int, places: NDArray[np.int64], device: torch.device) -> None:
+        """Say which tokens come next, by their places in the tree's flat order."""
+        self.token_keys = torch.from_numpy(_keys(stateless_seed(seed, step), places)).to(device)
 
 
 def stateless_seed(*parts: int | str) -> int:
-    """A 63-bit seed from any parts, independent of every global generator."""
+    """Make a 63-bit seed of any parts, independent of every global generator."""
     text = "/".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-class SegmentDropout(nn.Module):
-    """Dropout over the flat buffer of a pass [1, N, D], one generator per segment."""
+def _keys(seed: int, places: NDArray[np.int64]) -> NDArray[np.int32]:
+    """One 32-bit key per place: splitmix64's output, its upper half."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        z ^= z >> np.uint64(31)
+    return (z >> np.uint64(32)).astype(np.uint32).view(np.int32)
+
+
+def keep_mask(token_keys_N: Tensor, feature_keys_D: Tensor, rate: float) -> Tensor:
+    """Bool [N, D], true with probability 1 - rate, from the keys alone."""
+    mixed = token_keys_N[:, None] ^ feature_keys_D
+    mixed ^= (mixed >> 16) & 0xFFFF
+    mixed *= 0x7FEB352D
+    mixed ^= (mixed >> 15) & 0x1FFFF
+    mixed *= 0x846CA68B - 2**32
+    return mixed >= _INT32_MIN + round(rate * 2**32)
+
+
+class TreeDropout(nn.Module):
+    """Dropout over the flat buffer of a pass [1, N, D].
+
+    Args:
+        rate: the probability of dropping an element.
+        name: the module's name, part of what the mask depends on.
+        state: the keys of the tokens at hand.
+    """
 
     def __init__(self, rate: float, name: str, state: DropoutState) -> None:
         super().__init__()
-        self.rate = rate
-        self.name = name
-        self.state = state
+        self.rate, self.name, self.state = rate, name, state
 
     def forward(self, hidden_1ND: Tensor) -> Tensor:
         """Drop elements with probability `rate` and scale the rest by 1 / (1 - rate); the identity in eval mode."""
         if not self.training or self.rate == 0:
             return hidden_1ND
-        keep = 1 - self.rate
-        masks = [self._mask(segment, size, hidden_1ND) for segment, size in self.state.segments]
-        return hidden_1ND * (torch.cat(masks).unsqueeze(0) / keep)
-
-    def _mask(self, segment: int, num_tokens: int, like: Tensor) -> Tensor:
-        generator = torch.Generator(device=like.device)
-        generator.manual_seed(stateless_seed(self.state.seed, self.state.step, self.name, segment))
-        mask = torch.empty(num_tokens, like.shape[-1], dtype=like.dtype, device=like.device)
-        return mask.bernoulli_(1 - self.rate, generator=generator)
+        assert self.state.token_keys is not None, "the step sets the tokens before each pass"
+        features = np.arange(hidden_1ND.shape[-1])
+        feature_keys = torch.from_numpy(_keys(stateless_seed("feature", self.name), features)).to(hidden_1ND.device)
+        keep = keep_mask(self.state.token_keys, feature_keys, self.rate)
+        return hidden_1ND * (keep.to(hidden_1ND.dtype) / (1 - self.rate))
 
 
 def replace_lora_dropout(model: nn.Module, rate: float) -> DropoutState:
@@ -68,5 +94,5 @@ def replace_lora_dropout(model: nn.Module, rate: float) -> DropoutState:
         dropouts = getattr(module, "lora_dropout", None)
         if isinstance(dropouts, nn.ModuleDict):
             for adapter in list(dropouts):
-                dropouts[adapter] = SegmentDropout(rate, name, state)
+                dropouts[adapter] = TreeDropout(rate, name, state)
     return state

@@ -19,7 +19,8 @@ from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
 from weatherman.engine.torch_device import choose_device, choose_dtype, device_name, token_budget
-from weatherman.engine.torch_dropout import DropoutState, replace_lora_dropout, stateless_seed
+from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
+from weatherman.engine.torch_generate import generate
 from weatherman.engine.torch_leak import find_leak
 from weatherman.engine.torch_lora import (
     add_adapter,
@@ -61,17 +62,10 @@ class TorchEngine:
             )
         self._model = add_adapter(base, config)
         self._causal = base
-        dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing else DropoutState()
-        self._network = Network(
-            decoder=base.model,
-            head=base.lm_head.weight,
-            num_query_groups=base.config.num_attention_heads // base.config.num_key_value_heads,
-            device=self._device,
-            dropout=dropout,
-        )
+        dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing and config.lora_dropout else None
+        self._network = Network.of(base, dropout=dropout, seed=config.seed)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
-            base.enable_input_require_grads()
         self._parameters = [parameter for _, parameter in trainable(self._model)]
         self._optimizer = torch.optim.AdamW(
             self._parameters,
@@ -137,9 +131,8 @@ class TorchEngine:
     def _tree_step(self, plan: StepPlan) -> tuple[float, int]:
         budget = self._info.max_tokens_per_chunk
         tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
-        self._network.dropout.seed, self._network.dropout.step = self._config.seed, plan.step
         with self._attention(TREE_ATTENTION):
-            loss = tree_loss(self._network, tree, self._cut(tree), backward=True)
+            loss = tree_loss(self._network, tree, self._cut(tree), backward=True, step=plan.step)
         return loss, tree.num_computed_tokens
 
     def _cut(self, tree: PrefixTree) -> Any:
@@ -180,27 +173,8 @@ class TorchEngine:
         self, prompts: Sequence[Sequence[int]], max_new_tokens: int, *, adapter: bool = True
     ) -> list[list[int]]:
         """Greedy continuations of prompts, up to and without the first stop token."""
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        attention = torch.zeros(len(prompts), width, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            attention[row, width - len(prompt) :] = 1
         with self._inference("sdpa"), self._adapter(adapter):
-            output = self._causal.generate(
-                input_ids=ids.to(self._device),
-                attention_mask=attention.to(self._device),
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                eos_token_id=self._stop_token_ids,
-                pad_token_id=self._stop_token_ids[0],
-                use_cache=True,
-            )
-        return [self._until_stop(row[width:].tolist()) for row in output]
-
-    def _until_stop(self, ids: list[int]) -> list[int]:
-        end = next((index for index, token in enumerate(ids) if token in self._stop_token_ids), len(ids))
-        return ids[:end]
+            return generate(self._causal, prompts, max_new_tokens, self._stop_token_ids)
 
     def save_adapter(self, folder: Path) -> None:
         """Write the adapter in PEFT's format."""

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from weatherman.batching import build_tree
-from weatherman.engine.torch_attention import make_context
-from weatherman.engine.torch_step import Network
+from weatherman.engine.torch_step import Network, tree_hidden
 from weatherman.records import Rendered
 
 _TOLERANCE = 1e-4
@@ -62,18 +61,6 @@ def _tree_hidden(network: Network, ids: np.ndarray) -> Tensor:
     mask = np.zeros(len(rows[0]), np.bool_)
     mask[-1] = True
     tree = build_tree([Rendered(row.astype(np.int32), mask) for row in rows])
-    context = make_context(
-        tree, [0, 1, 2], (), capture=False, num_query_groups=network.num_query_groups, device=network.device
-    )
-    flat = np.concatenate([segment.ids for segment in tree.segments]).astype(np.int64)
-    positions = np.concatenate([np.arange(len(s.ids), dtype=np.int64) + s.start for s in tree.segments])
-    network.dropout.segments = ()
-    output = network.decoder(
-        input_ids=torch.from_numpy(flat)[None].to(network.device),
-        position_ids=torch.from_numpy(positions)[None].to(network.device),
-        use_cache=False,
-        tree=context,
-    )
-    hidden = output.last_hidden_state[0].float().cpu()
+    hidden = tree_hidden(network, tree).float().cpu()
     parts = hidden[_PREFIX_TOKENS:].reshape(2, _BRANCH_TOKENS, -1)[np.argsort(order)]
     return torch.cat([hidden[:_PREFIX_TOKENS], parts.flatten(0, 1)])

@@ -7,31 +7,67 @@ gradients in the trainable parameters' `.grad`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from weatherman.batching import PrefixTree, pad
-from weatherman.engine.torch_attention import TreeContext, TrunkKV, make_context
+from weatherman.engine.torch_attention import TreeContext, TreeKernel, TrunkLayer, lay_out
 from weatherman.engine.torch_dropout import DropoutState
+from weatherman.engine.torch_kernels import prepare_kernel
 from weatherman.engine.torch_loss import head_loss
 from weatherman.passes import Pass
 from weatherman.records import Rendered
 
+Past = tuple[Sequence[TrunkLayer], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """The parts of a causal language model that a step calls: `decoder` maps ids to hidden states, `head` [V, D] to
-    logits; `num_query_groups` is query heads per key-value head.
+    """The parts of a causal language model that a step calls.
+
+    Attributes:
+        decoder: maps ids to hidden states.
+        head: the output embedding [V, D].
+        num_query_groups: query heads per key-value head.
+        kernel: the tree's attention: "sdpa", "flex" or "flash".
+        dropout: where LoRA's dropout finds the tokens at hand; None with PEFT's own.
+        seed: the run's, for dropout.
     """
 
     decoder: nn.Module
     head: Tensor
     num_query_groups: int
-    device: torch.device
-    dropout: DropoutState
+    kernel: str = "sdpa"
+    dropout: DropoutState | None = None
+    seed: int = 0
+
+    @classmethod
+    def of(
+        cls, model: PreTrainedModel, *, kernel: str = "sdpa", dropout: DropoutState | None = None, seed: int = 0
+    ) -> Network:
+        """Take the parts of a Llama-like causal language model."""
+        groups = model.config.num_attention_heads // model.config.num_key_value_heads
+        return cls(model.model, model.lm_head.weight, groups, kernel, dropout, seed)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.head.device
+
+    def send(self, array: NDArray[np.generic]) -> Tensor:
+        """Copy an array of ids, places or positions to the device."""
+        return torch.from_numpy(array).to(self.device)
+
+    def weighted_loss(self, hidden_TD: Tensor, places: NDArray[np.int64], target: NDArray, weight: NDArray) -> Tensor:
+        """Sum the weighted cross-entropies of `target` after the hidden states at `places`."""
+        wide = torch.promote_types(self.head.dtype, torch.float32)
+        hidden_KD = hidden_TD.index_select(0, self.send(places))
+        return head_loss(hidden_KD, self.head, self.send(target), torch.from_numpy(weight).to(wide).to(self.device))
 
 
 def padded_loss(network: Network, examples: Sequence[Rendered], num_supervised_tokens: int, *, backward: bool) -> float:
@@ -48,21 +84,21 @@ def padded_loss(network: Network, examples: Sequence[Rendered], num_supervised_t
     """
     batch = pad(examples)
     output = network.decoder(
-        input_ids=torch.from_numpy(batch.ids).to(network.device),
-        attention_mask=torch.from_numpy(batch.attention).to(network.device),
-        use_cache=False,
+        input_ids=network.send(batch.ids), attention_mask=network.send(batch.attention), use_cache=False
     )
     rows, columns = np.nonzero(batch.supervised[:, 1:])
-    targets = torch.from_numpy(batch.ids[rows, columns + 1]).to(network.device)
-    places = torch.from_numpy(rows * batch.ids.shape[1] + columns).to(network.device)
-    hidden_KD = output.last_hidden_state.flatten(0, 1).index_select(0, places)
-    loss = head_loss(hidden_KD, network.head, targets, torch.full((len(targets),), 1.0 / num_supervised_tokens))
-    if backward:
+    loss = network.weighted_loss(
+        output.last_hidden_state.flatten(0, 1),
+        rows * batch.ids.shape[1] + columns,
+        batch.ids[rows, columns + 1],
+        np.full(len(rows), 1 / max(1, num_supervised_tokens)),
+    )
+    if backward and loss.requires_grad:
         loss.backward()
     return float(loss.detach())
 
 
-def tree_loss(network: Network, tree: PrefixTree, passes: Sequence[Pass], *, backward: bool) -> float:
+def tree_loss(network: Network, tree: PrefixTree, passes: Sequence[Pass], *, backward: bool, step: int = 0) -> float:
     """Loss of a step over its prefix tree.
 
     Args:
@@ -70,84 +106,106 @@ def tree_loss(network: Network, tree: PrefixTree, passes: Sequence[Pass], *, bac
         tree: the step's tree.
         passes: how it is cut (`plan_passes`).
         backward: also add the gradients.
+        step: its number, for dropout.
 
     Returns:
         The step's mean loss over supervised tokens.
     """
-    total = 0.0
-    for one in passes:
-        total += _run(network, tree, one, (), backward=backward)
-    return total
+    run = _TreeRun(network, tree, step, backward)
+    return sum(run.run(one, ()) for one in passes)
 
 
-def _run(network: Network, tree: PrefixTree, one: Pass, past: tuple[TrunkKV, ...], *, backward: bool) -> float:
-    """Run a pass and everything below it; the gradients of the trunks above are left in their K and V."""
-    if not one.children:
-        loss, _ = _forward(network, tree, one, past, capture=False)
-        if backward and loss.requires_grad:
-            loss.backward()
-        return float(loss.detach())
-    with torch.set_grad_enabled(backward and not one.recompute):
-        loss, context = _forward(network, tree, one, past, capture=True)
-    trunk = _detach(context, requires_grad=backward)
-    total = float(loss.detach())
-    for child in one.children:
-        total += _run(network, tree, child, (*past, trunk), backward=backward)
-    if backward:
-        if one.recompute:
-            loss, context = _forward(network, tree, one, past, capture=True)
-        _push_through(network, tree, one, loss, context, trunk)
-    return total
+def tree_hidden(network: Network, tree: PrefixTree) -> Tensor:
+    """Hidden states [N, D] of a whole tree in its flat order, in one pass."""
+    segments = tuple(range(len(tree.segments)))
+    hidden_ND, _ = _TreeRun(network, tree, 0, backward=False).forward(segments, (), capture=False)
+    return hidden_ND
 
 
-def _forward(
-    network: Network, tree: PrefixTree, one: Pass, past: tuple[TrunkKV, ...], *, capture: bool
-) -> tuple[Tensor, TreeContext]:
-    segments = [tree.segments[index] for index in one.segments]
-    context = make_context(
-        tree, one.segments, past, capture=capture, num_query_groups=network.num_query_groups, device=network.device
-    )
-    _set_dropout(network, tree, one)
-    ids = np.concatenate([segment.ids for segment in segments]).astype(np.int64)
-    positions = np.concatenate([np.arange(len(s.ids), dtype=np.int64) + s.start for s in segments])
-    output = network.decoder(
-        input_ids=torch.from_numpy(ids)[None].to(network.device),
-        position_ids=torch.from_numpy(positions)[None].to(network.device),
-        use_cache=False,
-        tree=context,
-    )
-    offsets = np.cumsum([0, *context.lengths[:-1]])
-    places = np.concatenate([segment.context + offset for segment, offset in zip(segments, offsets, strict=True)])
-    hidden_KD = output.last_hidden_state[0].index_select(0, torch.from_numpy(places).to(network.device))
-    targets = torch.from_numpy(np.concatenate([segment.target for segment in segments])).to(network.device)
-    weights = np.concatenate([segment.weight for segment in segments]) / max(1, tree.num_supervised_tokens)
-    return head_loss(hidden_KD, network.head, targets, torch.from_numpy(weights).to(network.device)), context
+@dataclass(slots=True)
+class _TreeRun:
+    """One walk over a tree's passes."""
 
+    network: Network
+    tree: PrefixTree
+    step: int
+    backward: bool
+    starts: NDArray[np.int64] = field(init=False)
 
-def _set_dropout(network: Network, tree: PrefixTree, one: Pass) -> None:
-    network.dropout.segments = [(index, len(tree.segments[index].ids)) for index in one.segments]
+    def __post_init__(self) -> None:
+        """Find where each segment begins in the tree's flat order."""
+        self.starts = np.cumsum([0, *(len(segment.ids) for segment in self.tree.segments)])
 
+    def run(self, one: Pass, past: Past) -> float:
+        """Run a pass and everything below it; the gradients of the trunks above are left in their buffers."""
+        if not one.children:
+            loss, _ = self._loss(one, past, capture=False)
+            if self.backward and loss.requires_grad:
+                loss.backward()
+            return float(loss.detach())
+        with torch.set_grad_enabled(self.backward and not one.recompute):
+            loss, context = self._loss(one, past, capture=True)
+        trunk = [
+            TrunkLayer.detached(*context.captured[layer], requires_grad=self.backward)
+            for layer in range(len(context.captured))
+        ]
+        total = float(loss.detach())
+        for child in one.children:
+            total += self.run(child, (*past, trunk))
+        if self.backward:
+            if one.recompute:
+                loss, context = self._loss(one, past, capture=True)
+            self._push_through(one, loss, context, trunk)
+        return total
 
-def _detach(context: TreeContext, *, requires_grad: bool) -> TrunkKV:
-    layers = [context.captured[layer] for layer in sorted(context.captured)]
-    return TrunkKV(
-        keys=[key.detach().requires_grad_(requires_grad) for key, _ in layers],
-        values=[value.detach().requires_grad_(requires_grad) for _, value in layers],
-    )
+    def _loss(self, one: Pass, past: Past, *, capture: bool) -> tuple[Tensor, TreeContext]:
+        hidden_ND, context = self.forward(one.segments, past, capture=capture)
+        segments = [self.tree.segments[index] for index in one.segments]
+        offsets = np.cumsum([0, *(len(segment.ids) for segment in segments)])
+        places = [segment.context + offset for segment, offset in zip(segments, offsets, strict=False)]
+        loss = self.network.weighted_loss(
+            hidden_ND,
+            np.concatenate(places),
+            np.concatenate([segment.target for segment in segments]),
+            np.concatenate([segment.weight for segment in segments]) / max(1, self.tree.num_supervised_tokens),
+        )
+        return loss, context
 
+    def forward(self, indices: Sequence[int], past: Past, *, capture: bool) -> tuple[Tensor, TreeContext]:
+        """Run segments through the decoder; hidden states [N, D] and the context with what was captured."""
+        segments = [self.tree.segments[index] for index in indices]
+        context = TreeContext(self._kernel(indices, past), past, capture)
+        self._set_dropout(indices)
+        ids = np.concatenate([segment.ids for segment in segments]).astype(np.int64)
+        positions = np.concatenate([np.arange(len(s.ids), dtype=np.int64) + s.start for s in segments])
+        output = self.network.decoder(
+            input_ids=self.network.send(ids)[None],
+            position_ids=self.network.send(positions)[None],
+            use_cache=False,
+            tree=context,
+        )
+        return output.last_hidden_state[0], context
 
-def _push_through(
-    network: Network, tree: PrefixTree, one: Pass, loss: Tensor, context: TreeContext, trunk: TrunkKV
-) -> None:
-    """Send the loss and the branches' gradients of K and V through the trunk, in one backward."""
-    roots: list[Tensor] = [loss] if loss.requires_grad else []
-    gradients: list[Tensor | None] = [None] * len(roots)
-    for layer, (key, value) in context.captured.items():
-        for output, leaf in ((key, trunk.keys[layer]), (value, trunk.values[layer])):
-            if output.requires_grad and leaf.grad is not None:
-                roots.append(output)
-                gradients.append(leaf.grad)
-                leaf.grad = None
-    _set_dropout(network, tree, one)
-    if roots:
-        torch.autograd.backward(roots, gradients)
+    def _kernel(self, indices: Sequence[int], past: Past) -> TreeKernel:
+        layout = lay_out(self.tree, indices, sum(trunk[0].key.shape[2] for trunk in past))
+        network = self.network
+        return prepare_kernel(network.kernel, layout, network.num_query_groups, network.head.dtype, network.device)
+
+    def _set_dropout(self, indices: Sequence[int]) -> None:
+        if (dropout := self.network.dropout) is not None:
+            places = np.concatenate([np.arange(self.starts[i], self.starts[i + 1]) for i in indices])
+            dropout.set_tokens(self.network.seed, self.step, places, self.network.device)
+
+    def _push_through(self, one: Pass, loss: Tensor, context: TreeContext, trunk: Sequence[TrunkLayer]) -> None:
+        """Send the loss and the branches' gradients of K and V through the trunk, in one backward."""
+        roots: list[Tensor] = [loss] if loss.requires_grad else []
+        gradients: list[Tensor | None] = [None] * len(roots)
+        for layer, below in enumerate(trunk):
+            key, value = context.captured[layer]
+            for output, gradient in ((key, below.key_grad), (value, below.value_grad)):
+                if output.requires_grad and gradient is not None:
+                    roots.append(output)
+                    gradients.append(gradient.to(output.dtype))
+        self._set_dropout(one.segments)  # a checkpointed layer draws its masks again
+        if roots:
+            torch.autograd.backward(roots, gradients)
