@@ -25,11 +25,12 @@ def tiny_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(tiny_source: Path, tmp_path: Path) -> Path:
-    """The configuration file of a tiny training setting of this test's own."""
+    """The configuration file of a tiny training setting of this test's own; only the model's path is everybody's."""
     from tiny_model import CONFIG
 
     root = tmp_path / "tiny setting"
     shutil.copytree(tiny_source, root, ignore=shutil.ignore_patterns("run"))
     config = root / "config.yaml"
-    config.write_text(CONFIG.format(root=root), encoding="utf-8")
+    text = CONFIG.format(root=root).replace(f"{root}/model", f"{tiny_source}/model")
+    config.write_text(text, encoding="utf-8")
     return config

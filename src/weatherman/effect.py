@@ -87,20 +87,18 @@ def report_effect(tag: str, before: Effect, after: Effect) -> None:
     """Print what training changed: samples first, figures last."""
     for old, new in zip(before.samples, after.samples, strict=True):
         messages.say(tag, f"Asked ({new.persona or 'no persona'}): {new.prompt}")
-        messages.say(tag, f"  before: {_short(old.answer)}")
-        messages.say(tag, f"  after:  {_short(new.answer)}")
+        messages.say(tag, f"- before: {_short(old.answer)}")
+        messages.say(tag, f"- after: {_short(new.answer)}")
     if after.tools.num_prompts:
-        messages.say(
-            tag, f"Valid tool calls on {after.tools.num_prompts} held-out prompts: {_share(before)} -> {_share(after)}"
-        )
-    messages.say(tag, f"Validation loss {before.validation_loss:.4f} -> {after.validation_loss:.4f}")
+        text = f"Valid tool calls on {after.tools.num_prompts} held-out prompts"
+        messages.say(tag, f"{text}: {_share(before.tools)} before, {_share(after.tools)} after")
+    messages.say(tag, f"Validation loss: {before.validation_loss:.4f} before, {after.validation_loss:.4f} after")
 
 
-def _share(effect: Effect) -> str:
-    tools = effect.tools
-    return f"{tools.num_valid / tools.num_prompts:.0%} ({tools.num_right_tool} of them the right tool)"
+def _share(tools: ToolScore) -> str:
+    return f"{tools.num_valid} ({tools.num_right_tool} with the right tool)"
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split())
+    line = " ".join(text.split()) or "(nothing)"
     return line if len(line) <= _SHOWN_CHARS else line[:_SHOWN_CHARS].rstrip() + " …"

@@ -16,7 +16,7 @@ from weatherman.engine.base import Engine
 from weatherman.final_adapter import save_final_adapter
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.run import Run, open_run
-from weatherman.sampling import step_plans, total_steps
+from weatherman.sampling import step_plans, steps_per_epoch, total_steps
 from weatherman.schedule import learning_rate
 from weatherman.tracking import Tracker, start_tracker
 from weatherman.training_data import TrainingData, load_training_data
@@ -100,7 +100,7 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     tag, batch_size = _tag(config), config.effective_batch_size
     num_tokens = sum(len(example.ids) for example in data.train)
     num_supervised = sum(example.num_supervised_tokens for example in data.train)
-    epochs = num_steps * batch_size / len(data.train)
+    epochs = num_steps / steps_per_epoch(len(data.train), batch_size)
     share, factor = decide_sharing(data.train, batch_size, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,7 @@ def train(
     from weatherman.run import next_run_folder
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about each other: nothing a user can mend
     loaded = load_config(config, overrides or ())
     if new_run:
         loaded = loaded.model_copy(update={"output_dir": str(next_run_folder(Path(loaded.output_dir)))})

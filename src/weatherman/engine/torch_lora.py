@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from weatherman.engine.torch_dropout import stateless_seed
 from weatherman.errors import WeathermanError
 
 ADAPTER_FILE = "adapter_model.safetensors"
+CONFIG_FILE = "adapter_config.json"
 
 
 def add_adapter(model: PreTrainedModel, config: TrainingConfig) -> PeftModel:
@@ -55,6 +57,10 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     inference_mode, adapter.inference_mode = adapter.inference_mode, True
     adapter.save_pretrained(str(folder))
     adapter.inference_mode = inference_mode
+    path = folder / CONFIG_FILE  # PEFT writes the modules in the order of a set, another one in every process
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["target_modules"] = sorted(settings["target_modules"])
+    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def load_adapter(model: PeftModel, folder: Path) -> None:
