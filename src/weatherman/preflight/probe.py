@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -34,14 +33,6 @@ class Probe(Protocol):
         """The environment's variables."""
 
     @property
-    def system(self) -> str:
-        """The operating system: "Linux" or "Darwin"."""
-
-    @property
-    def machine(self) -> str:
-        """The processor's architecture: "x86_64", "arm64"."""
-
-    @property
     def python_version(self) -> tuple[int, int, int]:
         """The version of the interpreter that trains."""
 
@@ -68,16 +59,6 @@ class SystemProbe:
     def environ(self) -> Mapping[str, str]:
         """The environment's variables."""
         return os.environ
-
-    @property
-    def system(self) -> str:
-        """The operating system."""
-        return platform.system()
-
-    @property
-    def machine(self) -> str:
-        """The processor's architecture."""
-        return platform.machine()
 
     @property
     def python_version(self) -> tuple[int, int, int]:

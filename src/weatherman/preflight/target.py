@@ -42,7 +42,7 @@ class Target:
 
 
 def detect_platform(probe: Probe) -> Platform:
-    """The platform of this machine: an NVIDIA driver means h100, Apple Silicon m4, else cpu."""
-    if probe.system == "Darwin" and probe.machine == "arm64":
-        return "m4"
-    return "h100" if probe.which("nvidia-smi") else "cpu"
+    """The platform of this machine: an NVIDIA driver means h100, macOS m4, else cpu."""
+    if probe.which("nvidia-smi"):
+        return "h100"
+    return "m4" if probe.which("system_profiler") else "cpu"

@@ -1,0 +1,151 @@
+"""How much memory a run needs, by formula, before it starts.
+
+Peak = weights + adapter + optimizer + activations + logits + runtime, where
+
+- weights: parameters x bytes of their type;
+- adapter: LoRA's weights and their gradients, float32;
+- optimizer: Adam's two moments, float32;
+- activations: what the backward pass needs of every token that is held at the worst moment (`layer_bytes`);
+- logits: a chunk of the head's output and its copies, and the hidden states at supervised positions;
+- runtime: the interpreter and libraries, or the device's context.
+
+Checked against measured peaks by `tests/test_planning.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from weatherman.batching import PrefixTree
+from weatherman.config import TrainingConfig
+from weatherman.model_shape import ModelShape
+from weatherman.passes import Pass, plan_passes
+
+GIB = 2**30
+_FLOAT = 4
+_LOGITS_CHUNK_BYTES = 48 * 2**20  # engine/torch_loss.py
+_LOGITS_COPIES = 3
+_RUNTIME_BYTES = {"cpu": int(0.55 * GIB), "mps": 1 * GIB, "cuda": 1 * GIB}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Tokens at the worst moment of a step.
+
+    Attributes:
+        tokens: whose activations are held.
+        keys: for each query, the keys it may see, summed: what the joined keys and values are as long as.
+        scores: cells of the attention masks: queries x keys.
+        supervised: targets of the pass.
+        trunk_tokens: whose K and V, and their gradients, are held for the branches.
+    """
+
+    tokens: int
+    keys: int
+    scores: int
+    supervised: int
+    trunk_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The estimate in bytes, part by part."""
+
+    weights: int
+    adapter: int
+    optimizer: int
+    activations: int
+    logits: int
+    runtime: int
+
+    @property
+    def total(self) -> int:
+        """The peak."""
+        return self.weights + self.adapter + self.optimizer + self.activations + self.logits + self.runtime
+
+
+def layer_bytes(shape: ModelShape, config: TrainingConfig, held: Held, dtype_bytes: int) -> int:
+    """Activations of one layer that the backward pass needs.
+
+    Per token: the inputs of the two norms, the queries, the attention's output, the MLP's gate before and after its
+    nonlinearity and its other half; and for LoRA's A the inputs of its modules in float32: shared by neighbours
+    where that is the model's own type, one copy a module where it is not, with its dropout's mask where there is one.
+    """
+    width, inner = shape.num_heads * shape.head_dim, shape.intermediate
+    own = 2 * _FLOAT * shape.hidden + dtype_bytes * (2 * width + 3 * inner)
+    targets = [shape.modules[name][0] for name in config.target_modules]
+    if config.lora_dropout > 0:
+        lora = 2 * _FLOAT * sum(targets)
+    elif dtype_bytes < _FLOAT:
+        lora = _FLOAT * sum(targets)
+    else:
+        lora = _FLOAT * (2 * shape.hidden + width + inner)
+    keys_values = 2 * dtype_bytes * shape.num_kv_heads * shape.head_dim * held.keys
+    masks = dtype_bytes * held.scores * (shape.num_heads // shape.num_kv_heads)
+    return held.tokens * (own + lora) + keys_values + masks
+
+
+def estimate_memory(
+    shape: ModelShape, config: TrainingConfig, held: Held, *, device: str, dtype_bytes: int
+) -> Memory:
+    """The peak of a training step.
+
+    Args:
+        shape: the base model's.
+        config: LoRA's rank and modules, dropout, gradient checkpointing.
+        held: tokens at the worst moment.
+        device: "cpu", "mps" or "cuda".
+        dtype_bytes: of the base's weights: 4 or 2.
+
+    Returns:
+        The estimate.
+    """
+    adapter = shape.num_adapter_parameters(config.lora_r, list(config.target_modules)) * _FLOAT
+    one_layer = layer_bytes(shape, config, held, dtype_bytes)
+    trunk = 2 * (dtype_bytes + _FLOAT) * shape.num_kv_heads * shape.head_dim * held.trunk_tokens * shape.num_layers
+    if config.gradient_checkpointing:
+        kept = held.tokens * dtype_bytes * shape.hidden * shape.num_layers + one_layer
+    else:
+        kept = one_layer * shape.num_layers
+    backward = held.tokens * _FLOAT * (2 * shape.intermediate + 2 * shape.hidden)
+    return Memory(
+        weights=shape.num_parameters * dtype_bytes,
+        adapter=2 * adapter,
+        optimizer=2 * adapter,
+        activations=kept + trunk + backward,
+        logits=_LOGITS_COPIES * _LOGITS_CHUNK_BYTES + 2 * dtype_bytes * held.supervised * shape.hidden,
+        runtime=_RUNTIME_BYTES[device],
+    )
+
+
+def held_by_tree(tree: PrefixTree, budget: int | None, max_held_tokens: int | None) -> Held:
+    """The worst moment of a step over its prefix tree, cut as the engine cuts it."""
+    return _worst(tree, plan_passes(tree, budget, max_held_tokens), Held(0, 0, 0, 0))
+
+
+def _worst(tree: PrefixTree, passes: Sequence[Pass], above: Held) -> Held:
+    worst = above
+    for one in passes:
+        segments = [tree.segments[index] for index in one.segments]
+        tokens = sum(len(segment.ids) for segment in segments)
+        own = Held(
+            above.tokens + tokens,
+            above.keys + sum(segment.start + len(segment.ids) for segment in segments),
+            above.scores + sum(len(segment.ids) * (segment.start + len(segment.ids)) for segment in segments),
+            above.supervised + sum(len(segment.target) for segment in segments),
+            above.trunk_tokens,
+        )
+        candidates = [own]
+        if one.children:
+            base = above if one.recompute else own
+            trunk = Held(base.tokens, base.keys, base.scores, base.supervised, above.trunk_tokens + tokens)
+            candidates.append(_worst(tree, one.children, trunk))
+        worst = max([worst, *candidates], key=lambda held: (held.tokens, held.scores))
+    return worst
+
+
+def held_by_padding(lengths: Sequence[int], supervised: int) -> Held:
+    """The worst moment of a padded micro-batch: every row as long as the longest."""
+    longest, rows = max(lengths), len(lengths)
+    return Held(rows * longest, rows * longest, rows * longest * longest, supervised)
