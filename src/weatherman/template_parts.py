@@ -33,7 +33,7 @@ class Template:
         jinja: the same template in the form that chat servers read.
         stop_token: the control token that ends the assistant's turn.
         call_token: the control token that begins a turn of tool calls, if the template has one.
-        views: one list of pieces per context in which the assistant speaks (docs/decisions/0001-render-turn-views.md).
+        views: one list of pieces per context in which the assistant speaks (docs/decisions/views.md).
         prompt: the pieces that ask for the assistant's next turn.
         parse: reads a generated turn; a call that is not well-formed makes the whole turn text.
     """
