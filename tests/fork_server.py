@@ -7,6 +7,7 @@ Tests that kill or damage hundreds of runs use it; some of each kind start the t
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -43,10 +44,8 @@ class Life:
 
     def send(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, unless it is over."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, number)
-        except ProcessLookupError:
-            pass
 
     def poll(self, timeout_s: float = 0.0) -> int | None:
         """The exit code, waiting for it at most so long; None while it runs."""
