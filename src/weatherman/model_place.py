@@ -41,7 +41,7 @@ def demo_model_folder() -> Path:
     Raises:
         WeathermanError: the package that carries the model is not installed.
     """
-    source = _packaged_file()
+    source = packaged_demo_file()
     key = hashlib.sha256(f"{source.name}:{source.stat().st_size}:1".encode()).hexdigest()[:12]
     folder = cache_folder() / "models" / f"{DEMO_MODEL}-{key}"
     if not (folder / COMPLETE).is_file():
@@ -51,7 +51,12 @@ def demo_model_folder() -> Path:
     return folder
 
 
-def _packaged_file() -> Path:
+def packaged_demo_file() -> Path:
+    """Give the GGUF file of the demo model; its package is never imported.
+
+    Raises:
+        WeathermanError: the package that carries it is not installed.
+    """
     spec = importlib.util.find_spec(_DEMO_PACKAGE)
     places = list(spec.submodule_search_locations or []) if spec else []
     source = Path(places[0]) / _DEMO_FILE if places else None
