@@ -53,11 +53,21 @@ class AdapterPlace:
         """The chat template and the tokenizer that the adapter was trained with.
 
         Raises:
-            WeathermanError: the tokenizer cannot be read, or no template fits it.
+            WeathermanError: the tokenizer cannot be read, no template fits it, or the template has changed since.
         """
         own = (self.folder / "tokenizer.json").is_file()
         tokenizer = load_tokenizer(self.folder if own else model_folder(self.base_model), self.revision)
-        return choose_template(str(self.config.get("chat_template", "auto")), tokenizer.has), tokenizer
+        template = choose_template(str(self.config.get("chat_template", "auto")), tokenizer.has)
+        frozen = self.run.get("frozen")
+        trained = frozen.get("template") if isinstance(frozen, dict) else None
+        if trained not in (None, template.hash):
+            raise WeathermanError(
+                "adapter.template",
+                f"{self.folder} was trained with another version of the chat template {template.name} "
+                f"(SHA-256 {str(trained)[:12]}, now {template.hash[:12]}).",
+                f"use weatherman {self.run.get('weatherman', 'of that time')} for it, or train again.",
+            )
+        return template, tokenizer
 
 
 def find_adapter(given: Path | None, runs_root: Path = Path("runs")) -> AdapterPlace:

@@ -29,6 +29,7 @@ TAGS = (
     "DATA",
     "PLAN",
     "STATUS",
+    "EXPORT",
 )
 _VERDICTS = {
     "success": ("✅ SUCCESS:", "32"),

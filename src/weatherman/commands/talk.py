@@ -15,6 +15,7 @@ from weatherman.commands.options import JsonOption
 if TYPE_CHECKING:
     from weatherman.adapter_place import AdapterPlace
     from weatherman.chat import Chat
+    from weatherman.export import Exported
 
 AdapterOption = Annotated[
     Path | None,
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(chat)
     app.command()(compare)
+    app.command()(export)
 
 
 def chat(
@@ -99,6 +101,76 @@ def compare(
     else:
         print(f"{place.base_model} without and with {place.folder} · weather: {talk.source.label}")
         module.print_table(pairs)
+
+
+def export(
+    adapter: AdapterOption = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A new folder; `export` beside the adapter by default.")
+    ] = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Of the merged weights: float16, bfloat16 or float32.")
+    ] = "float16",
+    gguf: Annotated[str, typer.Option("--gguf", help="f16, f32 or none.")] = "f16",
+    persona: PersonaOption = "twain",
+    conversations: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--conversations", help="Files to compare the templates on; the run's validation file by default."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Merge an adapter and write all that Ollama, llama.cpp and transformers need, or nothing if a check fails.
+
+    Checked: the exported tokenizer renders every conversation, and every prompt in it, to the tokens that training saw;
+    the merged weights, read back from disk, give the adapter's logits.
+
+    Example: weatherman export --adapter runs/demo --output exported
+    """
+    from weatherman import export as module
+    from weatherman import messages
+    from weatherman.adapter_place import find_adapter
+    from weatherman.chat import system_prompt
+    from weatherman.errors import WeathermanError
+
+    system_prompt(persona)
+    for name, value, allowed in (("--dtype", dtype, module.DTYPES), ("--gguf", gguf, module.GGUF_TYPES)):
+        if value not in allowed:
+            raise WeathermanError("export.option", f"{name} {value}: choose one of {', '.join(allowed)}.")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    place = find_adapter(adapter)
+    held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
+    files = tuple(conversations or [Path(held_out)])
+    plan = module.ExportPlan(place, output or place.folder.parent / "export", files, dtype, gguf, persona)
+    if not as_json:
+        messages.say("EXPORT", f"{place.folder} into {place.base_model}, {dtype} (a minute or two)")
+    done = module.export(plan)
+    if as_json:
+        print(json.dumps(done.to_json() | {"commands": dict(module.commands(done, plan))}))
+        return
+    _say_export(done, module.commands(done, plan))
+
+
+def _say_export(done: Exported, commands: list[tuple[str, str]]) -> None:
+    from weatherman import messages
+
+    parity, merge = done.parity, done.merge
+    messages.say(
+        "EXPORT",
+        f"Same tokens as in training: {parity.num_conversations:,} conversations, {parity.num_prompts:,} prompts",
+    )
+    messages.say(
+        "EXPORT",
+        f"Logits of the merged weights: at most {merge['max_difference']:.2g} from the adapter's (allowed "
+        f"{merge['tolerance']:.2g}; the adapter changes them by {merge['adapter_effect']:.2g}), "
+        f"{merge['same_top_share']:.2%} of {merge['num_positions']:,} positions with the same first token",
+    )
+    if done.no_gguf:
+        messages.warning(f"No GGUF was written: {done.no_gguf}")
+    for purpose, command in commands:
+        messages.say("EXPORT", f"{purpose}: {command}")
+    messages.success(f"{done.folder} holds {', '.join(done.files)}")
 
 
 def _facts(place: AdapterPlace, talk: Chat) -> dict[str, Any]:
