@@ -82,13 +82,11 @@ def layer_bytes(shape: ModelShape, config: TrainingConfig, held: Held, dtype_byt
     else:
         lora = _FLOAT * (2 * shape.hidden + width + inner)
     keys_values = 2 * dtype_bytes * shape.num_kv_heads * shape.head_dim * held.keys
-    masks = dtype_bytes * held.scores * (shape.num_heads // shape.num_kv_heads)
-    return held.tokens * (own + lora) + keys_values + masks
+    inside = _FLOAT * config.lora_r * len(targets)
+    return held.tokens * (own + lora + inside) + keys_values
 
 
-def estimate_memory(
-    shape: ModelShape, config: TrainingConfig, held: Held, *, device: str, dtype_bytes: int
-) -> Memory:
+def estimate_memory(shape: ModelShape, config: TrainingConfig, held: Held, *, device: str, dtype_bytes: int) -> Memory:
     """The peak of a training step.
 
     Args:
@@ -108,12 +106,13 @@ def estimate_memory(
         kept = held.tokens * dtype_bytes * shape.hidden * shape.num_layers + one_layer
     else:
         kept = one_layer * shape.num_layers
+    masks = dtype_bytes * held.scores * (shape.num_heads // shape.num_kv_heads)  # one mask serves all layers
     backward = held.tokens * _FLOAT * (2 * shape.intermediate + 2 * shape.hidden)
     return Memory(
         weights=shape.num_parameters * dtype_bytes,
         adapter=2 * adapter,
         optimizer=2 * adapter,
-        activations=kept + trunk + backward,
+        activations=kept + trunk + masks + backward,
         logits=_LOGITS_COPIES * _LOGITS_CHUNK_BYTES + 2 * dtype_bytes * held.supervised * shape.hidden,
         runtime=_RUNTIME_BYTES[device],
     )

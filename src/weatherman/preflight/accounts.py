@@ -30,7 +30,9 @@ def check_wandb(target: Target) -> Finding:
     if mode == "online":
         return ok(code, "W&B has a key and can be reached")
     text = f"W&B runs {mode}: {reason}; the run keeps its own record in events.jsonl all the same"
-    return warn(code, text, "get a key at https://wandb.ai/authorize and export WANDB_API_KEY, or --set report_to=trackio")
+    return warn(
+        code, text, "get a key at https://wandb.ai/authorize and export WANDB_API_KEY, or --set report_to=trackio"
+    )
 
 
 def hub_token(target: Target) -> str | None:
@@ -57,7 +59,9 @@ def check_hub(target: Target) -> Finding:
     endpoint = target.probe.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     page = f"{HUB}/{model}"
     if target.probe.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
-        return fail(code, f"HF_HUB_OFFLINE is set and {model} is not in the cache", "unset HF_HUB_OFFLINE for the first run")
+        return fail(
+            code, f"HF_HUB_OFFLINE is set and {model} is not in the cache", "unset HF_HUB_OFFLINE for the first run"
+        )
     status = target.probe.http_status(f"{endpoint}/{model}/resolve/main/config.json", token)
     get_token = f"accept the licence at {page}, make a read token at {HUB}/settings/tokens, and export HF_TOKEN"
     if status is None:

@@ -55,7 +55,9 @@ def check_python(target: Target) -> Finding:
     version = ".".join(map(str, target.probe.python_version))
     if target.probe.python_version[:2] >= MIN_PYTHON:
         return ok("environment.python", f"Python {version}")
-    return fail("environment.python", f"Python {version} is too old", "use Python 3.10 or newer (3.11 is what is tested)")
+    return fail(
+        "environment.python", f"Python {version} is too old", "use Python 3.10 or newer (3.11 is what is tested)"
+    )
 
 
 def check_flash_attention() -> Finding:

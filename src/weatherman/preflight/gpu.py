@@ -89,7 +89,9 @@ def check_gpu(target: Target) -> Iterator[Finding]:
     gpus = read_gpus(target.probe)
     if isinstance(gpus, str):
         yield fail(
-            "gpu.missing", f"No CUDA device found ({gpus})", "rent a pod with an H100 80GB, or train the demo: make train"
+            "gpu.missing",
+            f"No CUDA device found ({gpus})",
+            "rent a pod with an H100 80GB, or train the demo: make train",
         )
         return
     gpu = gpus[0]
@@ -123,7 +125,9 @@ def check_capability(gpu: Gpu) -> Finding:
     text = f"compute capability {gpu.capability[0]}.{gpu.capability[1]}"
     if gpu.capability >= _MIN_BF16_CAPABILITY:
         return ok("gpu.capability", f"{text}: bfloat16 in hardware")
-    return fail("gpu.capability", f"{text} has no bfloat16", "use an Ampere or newer GPU (A100, H100, L40, RTX 30 and later)")
+    return fail(
+        "gpu.capability", f"{text} has no bfloat16", "use an Ampere or newer GPU (A100, H100, L40, RTX 30 and later)"
+    )
 
 
 def check_driver(probe: Probe, gpu: Gpu) -> Iterator[Finding]:

@@ -20,10 +20,14 @@ def check_mac(target: Target) -> Iterator[Finding]:
     probe = target.probe
     chip = read_chip(probe)
     if chip is None:
-        yield fail("mac.chip", "system_profiler does not answer: this is not a Mac", "use ./setup_runpod_h100.sh or make train")
+        yield fail(
+            "mac.chip", "system_profiler does not answer: this is not a Mac", "use ./setup_runpod_h100.sh or make train"
+        )
         return
     if not chip.startswith("Apple"):
-        yield fail("mac.chip", f"{chip}: Apple Silicon (M1 or newer) is needed", "train the demo (make train), or rent an H100")
+        yield fail(
+            "mac.chip", f"{chip}: Apple Silicon (M1 or newer) is needed", "train the demo (make train), or rent an H100"
+        )
         return
     yield ok("mac.chip", chip)
     answer = probe.run(["sysctl", "-n", "sysctl.proc_translated"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from weatherman import messages
 from weatherman.preflight.finding import Finding, count, exit_code
@@ -20,11 +20,11 @@ def show(finding: Finding) -> None:
         messages.warning(f"Cannot know here: {text}" if finding.verdict == "unknown" else text)
 
 
-def report(findings: Sequence[Finding], *, as_json: bool = False, tag: str = "PREFLIGHT") -> int:
+def report(findings: Iterable[Finding], *, as_json: bool = False, tag: str = "PREFLIGHT") -> int:
     """Show all findings and their count.
 
     Args:
-        findings: what the checks found, in their order.
+        findings: what the checks find; each is shown as soon as it is known.
         as_json: one JSON object on standard output and nothing else: `verdict` ("ok" or "fail"), `counts` and
             `findings`, each with code, verdict, message and fix.
         tag: of the line that counts them.
@@ -32,19 +32,20 @@ def report(findings: Sequence[Finding], *, as_json: bool = False, tag: str = "PR
     Returns:
         The exit code: 1 if anything failed.
     """
-    counts, code = count(findings), exit_code(findings)
+    known: list[Finding] = []
+    for finding in findings:
+        known.append(finding)
+        if not as_json:
+            show(finding)
+    counts, code = count(known), exit_code(known)
     if as_json:
         record = {
             "verdict": "fail" if code else "ok",
             "counts": counts,
-            "findings": [finding.to_json() for finding in findings],
+            "findings": [finding.to_json() for finding in known],
         }
-        print(messages.redact(json.dumps(record, ensure_ascii=True)))
+        print(messages.redact(json.dumps(record)))
         return code
-    for finding in findings:
-        show(finding)
-    messages.say(
-        tag,
-        f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failed, {counts['unknown']} cannot be known here",
-    )
+    text = f"{counts['ok']} ok, {counts['warn']} warnings, {counts['fail']} failed"
+    messages.say(tag, f"{text}, {counts['unknown']} cannot be known here")
     return code

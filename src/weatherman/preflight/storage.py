@@ -104,10 +104,14 @@ def check_pod(target: Target) -> Iterator[Finding]:
         return
     if probe.volume(run_folder) == probe.volume(Path("/")):
         text = f"the run's folder {run_folder.absolute()} is on the pod's own disk, which is lost when the pod stops"
-        yield fail("storage.volume", text, "clone the project under /workspace, or --set output_dir=/workspace/runs/h100")
+        yield fail(
+            "storage.volume", text, "clone the project under /workspace, or --set output_dir=/workspace/runs/h100"
+        )
     else:
         text = f"the run's folder {run_folder.absolute()} is on a volume that survives a stop"
         yield ok("storage.volume", f"{text} (termination only if it is a network volume)")
     if probe.volume(places.hub_cache(target)) == probe.volume(Path("/")):
-        text = f"the hub's cache {places.hub_cache(target)} is on the pod's own disk: the model is fetched after each stop"
+        text = (
+            f"the hub's cache {places.hub_cache(target)} is on the pod's own disk: the model is fetched after each stop"
+        )
         yield warn("storage.cache", text, "export HF_HOME=/workspace/.cache/huggingface")

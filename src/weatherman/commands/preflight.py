@@ -1,0 +1,96 @@
+"""`weatherman check`, `weatherman doctor` and `weatherman plan`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from weatherman.commands.options import JsonOption, SetOption
+
+PlatformOption = Annotated[
+    Literal["h100", "m4", "cpu"] | None,
+    typer.Option("--env", help="Whose thresholds count; else this machine's."),
+]
+OptionalConfig = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The training configuration; by default the platform's own.")
+]
+RehearseOption = Annotated[
+    bool, typer.Option("--rehearse", help="What the platform lacks is reported as cannot-know-here, and fails nothing.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    app.command()(check)
+    app.command()(doctor)
+    app.command()(plan)
+
+
+def check(
+    group: Annotated[str, typer.Argument(help="environment, machine, storage, config or accounts.")],
+    env: PlatformOption = None,
+    config: OptionalConfig = None,
+    overrides: SetOption = None,
+    rehearse: RehearseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one group of preflight checks.
+
+    Example: weatherman check storage --env h100 --json
+    """
+    from weatherman.errors import WeathermanError
+    from weatherman.preflight import GROUPS
+
+    if group not in GROUPS:
+        raise WeathermanError("cli.usage", f"there are no {group!r} checks.", f"choose of: {', '.join(GROUPS)}")
+    _run((group,), env, config, overrides, rehearse, as_json)
+
+
+def doctor(
+    env: PlatformOption = None,
+    config: OptionalConfig = None,
+    overrides: SetOption = None,
+    rehearse: RehearseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run all preflight checks: ok, warning, failed, or cannot be known here, each with what to do.
+
+    Example: weatherman doctor --env h100 --config configs/training_config_h100.yaml --json
+    """
+    from weatherman.preflight import GROUPS
+
+    _run(GROUPS, env, config, overrides, rehearse, as_json)
+
+
+def _run(
+    groups: tuple[str, ...],
+    env: Literal["h100", "m4", "cpu"] | None,
+    config: Path | None,
+    overrides: list[str] | None,
+    rehearse: bool,
+    as_json: bool,
+) -> None:
+    from weatherman.preflight import Target, detect_platform, report, run_checks
+    from weatherman.preflight.probe import SystemProbe
+
+    probe = SystemProbe()
+    target = Target(env or detect_platform(probe), config, tuple(overrides or ()), rehearse, probe)
+    raise typer.Exit(report(run_checks(target, groups), as_json=as_json))
+
+
+def plan(
+    config: Annotated[Path, typer.Option("--config", "-c", help="The training configuration (YAML).")],
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a run will take: tokens, steps, memory, time and money, and what that assumes; fails if it cannot fit.
+
+    Example: weatherman plan --config configs/training_config_h100.yaml --set hourly_rate=2.69
+    """
+    from weatherman.config import load_config
+    from weatherman.plan_report import report_plan
+    from weatherman.planning import make_plan
+
+    raise typer.Exit(report_plan(make_plan(load_config(config, overrides or ())), as_json=as_json))

@@ -1,0 +1,295 @@
+"""What a run will take, before it runs: tokens, steps, memory, hours and dollars, with every assumption named."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weatherman.batching import MIN_SHARED_TOKENS, build_tree, decide_sharing, pad
+from weatherman.config import TrainingConfig
+from weatherman.errors import WeathermanError
+from weatherman.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree
+from weatherman.model_place import DEMO_MODEL, cache_folder, model_folder
+from weatherman.model_shape import ModelShape, model_shape
+from weatherman.records import Rendered
+from weatherman.render_file import render_file
+from weatherman.rough_tokenizer import RoughTokenizer
+from weatherman.sampling import seeded_subset, step_plans, total_steps
+from weatherman.template import MISTRAL_V3, SMOLLM2, choose_template
+from weatherman.tokenizer import TextTokenizer, load_tokenizer
+
+MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
+HOURLY_RATES = (2.0, 3.0)
+_FLOPS_PER_PARAMETER = 4
+_CPU_TOKENS_PER_CHUNK = 1024
+_BYTES_OF_BUDGET = 34 * 2  # engine/torch_device.py: activations per layer, token and hidden unit
+_SAMPLED_STEPS = 8
+# (peak FLOP/s, lowest and highest share of it that training reaches): paper figures and experience, not measured here.
+_H100 = (989e12, 0.25, 0.45)
+_M4 = (4.3e12, 0.35, 0.75)
+_CPU_UTILISATION = (0.3, 0.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run's plan. Sizes in bytes, times in seconds; a range is (low, high).
+
+    `tokens_are` is "counted" with the model's tokenizer, or "estimated" from the text where that is not there.
+    """
+
+    model: str
+    device: str
+    tokens_are: str
+    num_examples: int
+    num_dropped: int
+    num_tokens: int
+    num_supervised_tokens: int
+    num_steps: int
+    batch_size: int
+    num_epochs: float
+    sharing: bool
+    share_factor: float
+    num_computed_tokens: int
+    max_tokens_per_chunk: int | None
+    memory: Memory
+    memory_limit_bytes: int
+    time_s: tuple[float, float]
+    hourly_rate: tuple[float, float] | None
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the estimated peak is within the limit."""
+        return self.memory.total <= self.memory_limit_bytes
+
+    @property
+    def cost(self) -> tuple[float, float] | None:
+        """Dollars: rate x hours."""
+        if self.hourly_rate is None:
+            return None
+        return self.hourly_rate[0] * self.time_s[0] / 3600, self.hourly_rate[1] * self.time_s[1] / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        memory = {**asdict(self.memory), "total": self.memory.total}
+        return {**asdict(self), "memory": memory, "fits": self.fits, "cost": self.cost}
+
+
+def run_device(config: TrainingConfig) -> str:
+    """The device that a run of this configuration is planned for."""
+    return {"h100": "cuda", "m4": "mps", "demo": "cpu"}[config.platform] if config.device == "auto" else config.device
+
+
+def dtype_bytes(config: TrainingConfig) -> int:
+    """Bytes of a frozen weight."""
+    dtype = ("float32" if run_device(config) == "cpu" else "bfloat16") if config.dtype == "auto" else config.dtype
+    return {"float32": 4, "bfloat16": 2}[dtype]
+
+
+def require_shape(config: TrainingConfig) -> ModelShape:
+    """The base model's shape.
+
+    Raises:
+        WeathermanError: it is not known here.
+    """
+    shape = model_shape(config.model_name_or_path)
+    if shape is None:
+        text = f"the shape of {config.model_name_or_path} is not known here (no config.json in a folder or in the hub's cache)."
+        raise WeathermanError("plan.model", text, "fetch its config.json first: hf download MODEL config.json")
+    return shape
+
+
+def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) -> int:
+    """Tokens of a pass: the configuration's, else what the engine will choose on an otherwise empty device."""
+    if config.max_tokens_per_chunk:
+        return config.max_tokens_per_chunk
+    if run_device(config) == "cpu":
+        return _CPU_TOKENS_PER_CHUNK
+    free_bytes = limit_bytes - shape.num_parameters * dtype_bytes(config)
+    per_token = _BYTES_OF_BUDGET * shape.hidden * shape.num_layers
+    return max(1024, int(free_bytes / 2 / per_token) // 128 * 128)
+
+
+def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
+    """What a run may use: 70 GB on an H100, 28 on an M4 with 32; in the same proportion of a device that is smaller.
+
+    Args:
+        config: whose platform counts.
+        device_bytes: the memory of the device that is there; None if that is not known.
+    """
+    if config.platform == "demo":
+        return device_bytes or _machine_memory_bytes()
+    limit = MEMORY_LIMIT_GB[config.platform] * GIB
+    if device_bytes is not None:
+        reserved = 10 * GIB if config.platform == "h100" else 4 * GIB
+        limit = min(limit, max(device_bytes * 7 / 8, device_bytes - reserved))
+    return int(limit)
+
+
+def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
+    """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
+    shape = require_shape(config)
+    length, budget = config.max_seq_length, chunk_tokens(config, require_shape(config), limit_bytes)
+    if config.sharing == "off":
+        size = config.per_device_train_batch_size
+        held = held_by_padding([length] * size, size * length)
+    else:
+        tokens = budget if config.gradient_checkpointing else 2 * budget
+        seen = min(length, budget)
+        held = Held(tokens, 4 * tokens, tokens * seen, tokens // 2, trunk_tokens=min(length, budget))
+    return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+
+
+def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Plan:
+    """Plan a run from its real data.
+
+    Args:
+        config: the configuration.
+        device_bytes: the memory of the device that is there; None plans for the platform's own.
+
+    Returns:
+        The plan, whether it fits or not.
+
+    Raises:
+        WeathermanError: the data cannot be read, or the model's shape is not known.
+    """
+    shape, limit = require_shape(config), memory_limit(config, device_bytes)
+    examples, num_dropped, assumptions = read_examples(config)
+    batch = config.effective_batch_size
+    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    share, factor = decide_sharing(examples, batch, config.seed)
+    sharing = share if config.sharing == "auto" else config.sharing == "on"
+    budget = chunk_tokens(config, shape, limit)
+    held, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    num_tokens = sum(len(example.ids) for example in examples)
+    num_epochs = num_steps * batch / len(examples)
+    num_computed = int(num_tokens * num_epochs * computed_per_effective)
+    time_s, speed = estimate_time(config, shape, num_computed)
+    return Plan(
+        model=config.model_name_or_path,
+        device=run_device(config),
+        tokens_are="estimated" if assumptions else "counted",
+        num_examples=len(examples),
+        num_dropped=num_dropped,
+        num_tokens=num_tokens,
+        num_supervised_tokens=sum(example.num_supervised_tokens for example in examples),
+        num_steps=num_steps,
+        batch_size=batch,
+        num_epochs=num_epochs,
+        sharing=sharing,
+        share_factor=factor,
+        num_computed_tokens=num_computed,
+        max_tokens_per_chunk=budget if sharing else None,
+        memory=estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config)),
+        memory_limit_bytes=limit,
+        time_s=time_s,
+        hourly_rate=_rates(config),
+        assumptions=[*assumptions, speed, "validation, tool-call evaluation and loading the model are not counted"],
+    )
+
+
+def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str]]:
+    """The training examples, with the model's tokenizer if it is on this machine (nothing is fetched).
+
+    Returns:
+        The examples, how many conversations are too long, and what was assumed about tokens: nothing if counted.
+    """
+    tokenizer, assumptions = find_tokenizer(config)
+    if isinstance(tokenizer, RoughTokenizer):
+        name = config.chat_template
+        template = SMOLLM2 if name == "smollm2" or config.model_name_or_path == DEMO_MODEL else MISTRAL_V3
+    else:
+        template = choose_template(config.chat_template, tokenizer.has)
+    rendered = render_file(
+        Path(config.train_file),
+        template,
+        tokenizer,
+        max_seq_length=config.max_seq_length,
+        too_long=config.too_long,
+        cache_folder=cache_folder() / "rendered",
+    )
+    return seeded_subset(rendered.examples, config.max_train_examples, config.seed), len(rendered.dropped), assumptions
+
+
+def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str]]:
+    """The model's tokenizer if it is on this machine, else a rough one, and in words what that means."""
+    place = model_folder(config.model_name_or_path)
+    if isinstance(place, Path):
+        return load_tokenizer(place), []
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(place, "tokenizer.json", revision=config.model_revision)
+    if isinstance(cached, str):
+        return load_tokenizer(Path(cached).parent), []
+    text = f"the tokenizer of {place} is not on this machine: tokens are estimated from the text's words"
+    return RoughTokenizer(), [text]
+
+
+def _sample_steps(
+    config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, budget: int
+) -> tuple[Held, float]:
+    """The worst moment of a few steps, and how many tokens they compute for each that is trained on."""
+    worst, num_effective, num_computed = Held(0, 0, 0, 0), 0, 0
+    size, batch = config.per_device_train_batch_size, config.effective_batch_size
+    for step in np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int)):
+        (plan,) = step_plans(examples, batch_size=batch, seed=config.seed, first_step=int(step), last_step=int(step))
+        num_effective += plan.num_effective_tokens
+        if sharing:
+            tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
+            num_computed += tree.num_computed_tokens
+            found = [held_by_tree(tree, budget, None if config.gradient_checkpointing else 2 * budget)]
+        else:
+            rows = [plan.examples[begin : begin + size] for begin in range(0, len(plan.examples), size)]
+            num_computed += sum(pad(batch_rows).ids.size for batch_rows in rows)
+            found = [
+                held_by_padding([len(one.ids) for one in some], sum(one.num_supervised_tokens for one in some))
+                for some in rows
+            ]
+        worst = max([worst, *found], key=lambda held: (held.tokens, held.scores))
+    return worst, num_computed / max(1, num_effective)
+
+
+def estimate_time(
+    config: TrainingConfig, shape: ModelShape, num_computed_tokens: int
+) -> tuple[tuple[float, float], str]:
+    """Seconds as a range, and the assumption behind it: 4 FLOPs a parameter and computed token (LoRA trains no base
+    weight, so the backward pass costs as much as the forward one; recomputation is in the utilisation).
+    """
+    flops = _FLOPS_PER_PARAMETER * shape.num_computing_parameters * num_computed_tokens
+    device = run_device(config)
+    if device == "cpu":
+        peak, (low, high) = measure_peak_flops(), _CPU_UTILISATION
+        source = f"this machine's float32 matrix peak, measured: {peak / 1e9:.0f} GFLOP/s"
+    else:
+        peak, low, high = _H100 if device == "cuda" else _M4
+        source = f"{'one H100: 989' if device == 'cuda' else 'an M4 with 10 GPU cores: 4.3'} TFLOP/s on paper"
+    words = f"time is an estimate: {source}, {low:.0%} to {high:.0%} of it reached, 4 FLOPs per parameter and computed token"
+    return (flops / (peak * high), flops / (peak * low)), words
+
+
+def measure_peak_flops() -> float:
+    """The float32 matrix product's speed here, in FLOP/s: the best of a few, in a fraction of a second."""
+    size = 768
+    left = np.ones((size, size), np.float32)
+    best_s = 1e9
+    for _ in range(5):
+        began_s = time.perf_counter()
+        np.matmul(left, left)
+        best_s = min(best_s, time.perf_counter() - began_s)
+    return float(2 * size**3 / best_s)
+
+
+def _rates(config: TrainingConfig) -> tuple[float, float] | None:
+    if config.hourly_rate is not None:
+        return config.hourly_rate, config.hourly_rate
+    return HOURLY_RATES if config.platform == "h100" else None
+
+
+def _machine_memory_bytes() -> int:
+    import os
+
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
