@@ -40,13 +40,13 @@ def test_packaged_model_is_a_gguf_file() -> None:
 def test_a_complete_cache_is_used_and_a_partial_one_is_not(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made: list[Path] = []
 
-    def dequantise(source: Path, folder: Path) -> None:
+    def dequantise(source: Path, folder: Path, marker: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / COMPLETE).write_text("{}")
+        (folder / marker).write_text("{}")
         made.append(folder)
 
     monkeypatch.setenv("WEATHERMAN_CACHE", str(tmp_path))
-    monkeypatch.setattr("weatherman.engine.torch_model.dequantise", dequantise)
+    monkeypatch.setattr("weatherman.engine.torch_dequantise.dequantise", dequantise)
     folder = demo_model_folder()
     assert folder.parent == tmp_path / "models"
     assert demo_model_folder() == folder

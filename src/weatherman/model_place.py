@@ -45,9 +45,9 @@ def demo_model_folder() -> Path:
     key = hashlib.sha256(f"{source.name}:{source.stat().st_size}:1".encode()).hexdigest()[:12]
     folder = cache_folder() / "models" / f"{DEMO_MODEL}-{key}"
     if not (folder / COMPLETE).is_file():
-        from weatherman.engine.torch_model import dequantise
+        from weatherman.engine.torch_dequantise import dequantise
 
-        dequantise(source, folder)
+        dequantise(source, folder, COMPLETE)
     return folder
 
 

@@ -2,44 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from weatherman.errors import WeathermanError
-from weatherman.model_place import COMPLETE, demo_model_folder, model_folder
-
-__all__ = ["demo_model_folder", "dequantise", "load_model"]
+from weatherman.model_place import model_folder
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-
-
-def dequantise(source: Path, folder: Path) -> None:
-    """Turn a quantised GGUF into a float32 model folder, which appears only when it is complete.
-
-    Args:
-        source: the GGUF file.
-        folder: where the model is wanted.
-    """
-    staging = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    del model.config.quantization_config
-    model.hf_quantizer = None
-    model.save_pretrained(staging)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
-    (staging / COMPLETE).write_text(json.dumps({"source": source.name, "bytes": source.stat().st_size}))
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
 
 
 def load_model(name: str, revision: str | None, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
