@@ -1,4 +1,4 @@
-"""Export an adapter: merged weights, tokenizer with the training template, GGUF, Modelfile; all gates passed, or nothing."""
+"""Export an adapter: merged weights, tokenizer with the training template, GGUF and Modelfile, or nothing at all."""
 
 from __future__ import annotations
 

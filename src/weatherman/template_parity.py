@@ -69,7 +69,7 @@ def check_parity(
             found = _apply(exported, conversation, end, prompt=False)
             trained = view.ids.tolist()
             # A template may end the last turn with a line break, which is nobody's context in training.
-            if exported.decode(found[len(trained) :]).strip():
+            if str(exported.decode(found[len(trained) :])).strip():
                 trained = [*trained, -1]
             _compare(found[: len(trained)], trained, conversation, f"the first {end} messages", exported)
             num_tokens += len(view.ids)

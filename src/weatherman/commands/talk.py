@@ -108,16 +108,12 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="A new folder; `export` beside the adapter by default.")
     ] = None,
-    dtype: Annotated[
-        str, typer.Option("--dtype", help="Of the merged weights: float16, bfloat16 or float32.")
-    ] = "float16",
+    dtype: Annotated[str, typer.Option("--dtype", help="Of the merged weights.")] = "float16",
     gguf: Annotated[str, typer.Option("--gguf", help="f16, f32 or none.")] = "f16",
     persona: PersonaOption = "twain",
     conversations: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--conversations", help="Files to compare the templates on; the run's validation file by default."
-        ),
+        typer.Option("--conversations", help="Files to compare on; the run's validation file by default."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

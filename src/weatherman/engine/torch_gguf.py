@@ -185,7 +185,7 @@ def _gguf_name(name: str) -> str:
 
 
 def _rows(name: str, weight: Tensor, config: dict[str, Any]) -> Tensor:
-    """Rows of the query and key projections in llama.cpp's order: it rotates neighbours, transformers rotates halves."""
+    """Rows of the query and key projections in llama.cpp's order: it rotates neighbours, transformers halves."""
     heads = {"q_proj": config["num_attention_heads"], "k_proj": config.get("num_key_value_heads")}
     num_heads = heads.get(name.removesuffix(".weight").rpartition(".")[2])
     if not num_heads:

@@ -65,17 +65,17 @@ def merge(place: AdapterPlace, dtype: str, folder: Path, prompts: Sequence[Seque
     """
     _check_memory(place)
     model = attach_adapter(load_model(place.base_model, place.revision, torch.float32, _CPU), place)
-    wanted = [_logits_TV(model, prompt) for prompt in prompts]
+    wanted = [_logits(model, prompt) for prompt in prompts]
     with model.disable_adapter():
         effect = max(
-            _difference(_logits_TV(model, prompt), logits) for prompt, logits in zip(prompts, wanted, strict=True)
+            _difference(_logits(model, prompt), logits) for prompt, logits in zip(prompts, wanted, strict=True)
         )
     merged = model.merge_and_unload(safe_merge=True)
     merged.to(DTYPES[dtype]).save_pretrained(folder)
     del model, merged
     gc.collect()
     saved = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    found = [_logits_TV(saved, prompt) for prompt in prompts]
+    found = [_logits(saved, prompt) for prompt in prompts]
     check = MergeCheck(
         max_difference=max(_difference(a, b) for a, b in zip(found, wanted, strict=True)),
         tolerance=min(TOLERANCES[dtype], max(_EFFECT_SHARE * effect, TOLERANCES["float32"])),
@@ -95,9 +95,9 @@ def merge(place: AdapterPlace, dtype: str, folder: Path, prompts: Sequence[Seque
 
 
 @torch.no_grad()
-def _logits_TV(model: torch.nn.Module, prompt: Sequence[int]) -> Tensor:
-    logits: Tensor = model(torch.tensor([list(prompt)])).logits[0]
-    return logits.float()
+def _logits(model: torch.nn.Module, prompt: Sequence[int]) -> Tensor:
+    logits_TV: Tensor = model(torch.tensor([list(prompt)])).logits[0]
+    return logits_TV.float()
 
 
 def _difference(a: Tensor, b: Tensor) -> float:
