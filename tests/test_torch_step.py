@@ -7,14 +7,18 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from torch_models_for_tests import TinyModel, assert_same, conversations, forests, rendered
+from torch_models_for_tests import TinyModel, assert_same, conversations, forests, randomise_lora_b, rendered
 from weatherman.batching import build_tree
+from weatherman.engine.torch_attention import TREE_ATTENTION
+from weatherman.engine.torch_fast_lora import MergedLora
+from weatherman.engine.torch_step import tree_loss
 from weatherman.passes import plan_passes
 from weatherman.records import Rendered
 
 FP64, FP32 = 1e-10, 1e-5
 KINDS = [("llama", 2), ("llama", 4), ("mistral", 1), ("mistral", 4)]
-CUTS = [(None, None), (1, None), (7, None), (7, 0), (16, 20), (40, 0), (64, None), (1000, None)]
+CUTS = [(None, None), (7, 0), (16, 20), (40, 0), (64, None), (1000, None)]
+TINY_CUTS = [(1, None), (1, 0), (3, None)]
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +31,7 @@ def models() -> dict[tuple[str, int, bool], TinyModel]:
 
 
 @settings(max_examples=60, deadline=None)
-@given(forests(), st.sampled_from(CUTS), st.sampled_from(KINDS), st.booleans(), st.sampled_from([1, 3, 8]))
+@given(forests(), st.sampled_from(CUTS + TINY_CUTS), st.sampled_from(KINDS), st.booleans(), st.sampled_from([1, 3, 8]))
 def test_random_trees_in_float64(
     models: dict[tuple[str, int, bool], TinyModel],
     examples: list[Rendered],
@@ -97,3 +101,41 @@ def test_dropout_reaches_the_loss_and_stops_in_eval_mode() -> None:
     assert abs(model.tree(examples)[0] - without[0]) > 1e-6
     model.model.eval()
     assert_same(model.tree(examples), without, FP64)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, FP64), (torch.float32, FP32)])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_merged_weights_give_pefts_gradients(dtype: torch.dtype, tolerance: float, checkpointing: bool) -> None:
+    model = TinyModel(dtype=dtype, checkpointing=checkpointing)
+    examples = conversations(num_shared=50, num_own=20, num_rows=4)
+    expected = model.padded(examples)
+    merged = MergedLora(model.model)
+    for cut in [(None, None), (16, 20), (40, 0)]:
+        with merged.in_use():
+            assert_same(model.tree(examples, *cut), expected, tolerance)
+    with merged.in_use():
+        assert_same(model.padded(examples, micro_batch=2), expected, tolerance)
+
+
+def test_merged_weights_are_used_only_in_their_block_and_follow_the_adapter() -> None:
+    model = TinyModel()
+    examples = conversations(num_shared=20, num_own=12, num_rows=2)
+    merged = MergedLora(model.model)
+    with merged.in_use():
+        before = model.tree(examples)
+        with model.model.disable_adapter(), torch.no_grad(), model.attention(TREE_ATTENTION):
+            tree = build_tree(examples)
+            without = tree_loss(model.network, tree, plan_passes(tree, None), backward=False)
+    assert abs(without - before[0]) > 1e-3
+    randomise_lora_b(model.model, seed=9)
+    expected = model.padded(examples)
+    assert abs(expected[0] - before[0]) > 1e-3
+    with merged.in_use():
+        assert_same(model.tree(examples), expected, FP64)
+
+
+def test_merged_weights_need_no_dropout_no_bias_and_wide_floats() -> None:
+    assert MergedLora.suits(TinyModel(dtype=torch.float32).model, dropout=0.0)
+    assert not MergedLora.suits(TinyModel(dtype=torch.float32).model, dropout=0.1)
+    assert not MergedLora.suits(TinyModel(dtype=torch.bfloat16).model, dropout=0.0)
+    assert not MergedLora.suits(TinyModel(attention_bias=True).model, dropout=0.0)

@@ -7,7 +7,7 @@ import math
 import resource
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from weatherman.engine.torch_lora import (
     save_optimizer,
     trainable,
 )
+from weatherman.engine.torch_fast_lora import MergedLora
 from weatherman.engine.torch_model import load_model
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
 from weatherman.errors import WeathermanError
@@ -64,6 +65,8 @@ class TorchEngine:
         self._causal = base
         dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing and config.lora_dropout else None
         self._network = Network.of(base, dropout=dropout, seed=config.seed)
+        merges = self._device.type == "cpu" and MergedLora.suits(self._model, config.lora_dropout)
+        self._merged = MergedLora(self._model) if merges else None
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         self._parameters = [parameter for _, parameter in trainable(self._model)]
@@ -201,7 +204,8 @@ class TorchEngine:
         before = self._causal.config._attn_implementation
         self._causal.config._attn_implementation = name
         try:
-            yield
+            with self._merged.in_use() if self._merged else nullcontext():
+                yield
         finally:
             self._causal.config._attn_implementation = before
 
