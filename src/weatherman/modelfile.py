@@ -29,7 +29,7 @@ def modelfile(template: Template, source: str, persona: str, context_tokens: int
     """
     stops = {SMOLLM2.name: ("<|im_end|>",), MISTRAL_V3.name: ("</s>", "[INST]")}
     lines = [
-        f"# Made from the chat template {template.name}, version {template.version}: ollama create weatherman -f Modelfile",
+        f"# From the chat template {template.name}, version {template.version}. ollama create weatherman -f Modelfile",
         f"FROM {source}",
         f'TEMPLATE """{ollama_template(template)}"""',
         f'SYSTEM """{wordings(persona)[0]}"""',
