@@ -37,11 +37,9 @@ def too_large(plan: Plan) -> WeathermanError:
     """Why the plan is refused, and what would make it fit."""
     memory, limit = plan.memory, plan.memory_limit_bytes
     if memory.weights > limit - 2 * GIB:
-        hint = (
-            f"a larger machine or a smaller model: the weights of {plan.model} alone are {memory.weights / GIB:.1f} GB."
-        )
+        hint = f"use a larger machine or a smaller model: its weights alone are {memory.weights / GIB:.1f} GB."
     else:
-        hint = "lower max_tokens_per_chunk (with sharing: off, per_device_train_batch_size), or gradient_checkpointing: true."
+        hint = "lower max_tokens_per_chunk or per_device_train_batch_size, or set gradient_checkpointing: true."
     return WeathermanError(
         "plan.memory", f"It cannot fit: {memory.total / GIB:.1f} GB needed, {limit / GIB:.0f} GB may be used.", hint
     )

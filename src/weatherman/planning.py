@@ -98,7 +98,7 @@ def require_shape(config: TrainingConfig) -> ModelShape:
     """
     shape = model_shape(config.model_name_or_path)
     if shape is None:
-        text = f"the shape of {config.model_name_or_path} is not known here (no config.json in a folder or in the hub's cache)."
+        text = f"the shape of {config.model_name_or_path} is not known: its config.json is not on this machine."
         raise WeathermanError("plan.model", text, "fetch its config.json first: hf download MODEL config.json")
     return shape
 
@@ -267,7 +267,9 @@ def estimate_time(
     else:
         peak, low, high = _H100 if device == "cuda" else _M4
         source = f"{'one H100: 989' if device == 'cuda' else 'an M4 with 10 GPU cores: 4.3'} TFLOP/s on paper"
-    words = f"time is an estimate: {source}, {low:.0%} to {high:.0%} of it reached, 4 FLOPs per parameter and computed token"
+    words = (
+        f"time is an estimate: {source}, {low:.0%} to {high:.0%} of it reached, 4 FLOPs a parameter and computed token"
+    )
     return (flops / (peak * high), flops / (peak * low)), words
 
 

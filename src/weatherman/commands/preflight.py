@@ -72,11 +72,12 @@ def _run(
     rehearse: bool,
     as_json: bool,
 ) -> None:
-    from weatherman.preflight import Target, detect_platform, report, run_checks
+    from weatherman.preflight import Target, report, run_checks
+    from weatherman.preflight.places import platform_of
     from weatherman.preflight.probe import SystemProbe
 
     probe = SystemProbe()
-    target = Target(env or detect_platform(probe), config, tuple(overrides or ()), rehearse, probe)
+    target = Target(env or platform_of(config, probe), config, tuple(overrides or ()), rehearse, probe)
     raise typer.Exit(report(run_checks(target, groups), as_json=as_json))
 
 

@@ -104,7 +104,5 @@ def check_memory(target: Target, config: TrainingConfig) -> Finding:
         return fail(
             "config.memory", f"the base model does not fit: {text}", "take a smaller model, or a larger machine"
         )
-    advice = (
-        "lower max_tokens_per_chunk (or per_device_train_batch_size with sharing: off), or set gradient_checkpointing"
-    )
+    advice = "lower max_tokens_per_chunk or per_device_train_batch_size, or set gradient_checkpointing: true"
     return fail("config.memory", text, advice)

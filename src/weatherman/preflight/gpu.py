@@ -114,7 +114,7 @@ def check_memory(gpu: Gpu) -> Finding:
     if kind == "INSUFFICIENT":
         return fail("gpu.memory", f"{text}; at least 20 GB are needed", advice)
     if kind == "EXCELLENT":
-        return ok("gpu.memory", text)
+        return ok("gpu.memory", f"{text}; {advice}")
     return warn("gpu.memory", f"{text}; the H100 configuration is made for 80 GB", advice)
 
 

@@ -64,9 +64,6 @@ def check_memory(probe: Probe) -> Finding:
     if size < MIN_MEMORY_GB * GIB:
         return fail("mac.memory", f"{text}; at least {MIN_MEMORY_GB} GB are needed", demo)
     if size < RECOMMENDED_MEMORY_GB * GIB:
-        return warn(
-            "mac.memory",
-            f"{text}, {RECOMMENDED_MEMORY_GB} GB recommended; a 7B base in bfloat16 (14.5 GB) does not fit beside macOS",
-            demo,
-        )
+        text = f"{text}, {RECOMMENDED_MEMORY_GB} GB recommended"
+        return warn("mac.memory", f"{text}; a 7B base in bfloat16 (13.5 GB) does not fit beside macOS", demo)
     return ok("mac.memory", text)

@@ -6,14 +6,15 @@ import re
 import sys
 from pathlib import Path
 
-from weatherman.preflight.target import Target
+from weatherman.preflight.probe import Probe
+from weatherman.preflight.target import Platform, Target, detect_platform
 
 WORKSPACE = Path("/workspace")
-_DEFAULTS = {"output_dir": "runs/run", "model_name_or_path": "smollm2-135m-instruct", "report_to": "none"}
+_DEFAULTS = {"output_dir": "runs/run", "model_name_or_path": "smollm2-135m-instruct", "report_to": "none", "platform": "demo"}
 
 
 def setting(target: Target, key: str) -> str:
-    """A text of the configuration, before a YAML reader is installed: the last override, else the file's, else default."""
+    """A text of the configuration, read without a YAML reader: the last override, else the file's, else the default."""
     for override in reversed(target.overrides):
         name, _, value = override.partition("=")
         if name.strip() == key:
@@ -58,6 +59,14 @@ def cached_model_bytes(target: Target) -> int:
 def environment(target: Target) -> Path:
     """The environment's folder: `$WEATHERMAN_ENV` while it is being set up, else the one that this runs in."""
     return Path(target.probe.environ.get("WEATHERMAN_ENV") or sys.prefix)
+
+
+def platform_of(config: Path | None, probe: Probe) -> Platform:
+    """The platform that a configuration is made for; without one, that of this machine."""
+    if config is None:
+        return detect_platform(probe)
+    named = setting(Target("cpu", config, probe=probe), "platform")
+    return {"h100": "h100", "m4": "m4"}.get(named, "cpu")  # type: ignore[return-value]
 
 
 def on_pod(target: Target) -> bool:
