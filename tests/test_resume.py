@@ -98,10 +98,21 @@ def test_what_is_persisted(tmp_path: Path) -> None:
 def test_finished_run_is_left_alone(tmp_path: Path) -> None:
     state = begin_attempt(tmp_path)
     record_finished(tmp_path, state)
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_model.safetensors").write_bytes(b"x")
     before = (tmp_path / "resume_metadata.json").read_bytes()
     for _ in range(5):
         assert begin_attempt(tmp_path).finished
     assert (tmp_path / "resume_metadata.json").read_bytes() == before
+
+
+def test_finished_run_without_its_adapter_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record_finished(tmp_path, begin_attempt(tmp_path))
+    again = begin_attempt(tmp_path)
+    assert (again.finished, again.attempt, again.resume_count) == (False, 2, 1)
+    assert (
+        capsys.readouterr().out == f"⚠️ WARNING: {tmp_path} was finished, but its adapter is gone: it is made again.\n"
+    )
 
 
 _STEPS = """

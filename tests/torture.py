@@ -35,7 +35,7 @@ from weatherman.run_status import read_status
 NUM_ROWS = 78  # 20 steps an epoch, the last one not full: 40 steps
 SAVE_STEPS = 3
 KILLS_PER_RUN = 25
-MAX_WITHOUT_PROGRESS = 2  # the third would be a crash loop, rightly
+MAX_WITHOUT_PROGRESS = 1  # the third death at one step would be a crash loop, rightly: the first had made that step
 START_UP_SHARE = 0.25
 SETTINGS = (f"save_steps={SAVE_STEPS}", "num_tool_eval_prompts=1")
 

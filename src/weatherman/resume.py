@@ -26,6 +26,7 @@ from weatherman.quarantine import set_aside
 
 RESUME_FILE = "resume_metadata.json"
 PROGRESS_FILE = "progress.json"
+FINAL_ADAPTER = Path("adapter", "adapter_model.safetensors")
 CRASH_LOOP_LIMIT = 3
 _MAX_BYTES = 2**16
 _MAX_COUNT = 10**12
@@ -164,6 +165,9 @@ def _read_or_adopt(output_dir: Path, reset_crash_loop: bool) -> ResumeState:
         state = None
     if state is None:
         return _adopt(output_dir)
+    if state.finished and not (output_dir / FINAL_ADAPTER).is_file():
+        messages.warning(f"{output_dir} was finished, but its adapter is gone: it is made again.")
+        state.finished = False
     if not state.finished:
         state.attempt += 1
         state.resume_count += 0 if state.clean_stop else 1
