@@ -50,7 +50,7 @@ def test_run_prints_only_the_grammar_and_ends_with_the_adapter(whole: tuple[Path
 def test_run_folder_holds_what_it_should(whole: tuple[Path, str]) -> None:
     run, _ = whole
     expected = {
-        "adapter", "checkpoint-9", "checkpoint-12", "effect.json", "events.jsonl", "progress.json",
+        "adapter", "checkpoint-9", "checkpoint-12", "effect.json", "events.jsonl", "progress.json", "report.html",
         "resume_metadata.json", "run.json", "status.json",
     }  # fmt: skip
     assert {path.name for path in run.iterdir()} == expected

@@ -15,6 +15,7 @@ from weatherman.effect import measure_effect, report_effect
 from weatherman.engine.base import Engine
 from weatherman.final_adapter import save_final_adapter
 from weatherman.progress import Pace, ProgressDisplay, format_duration
+from weatherman.report import write_report
 from weatherman.run import Run, open_run
 from weatherman.sampling import step_plans, steps_per_epoch, total_steps
 from weatherman.schedule import learning_rate
@@ -83,6 +84,7 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
         report_effect(f"{_tag(config)}-COMPLETE", before, after)
         peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
         messages.say(f"{_tag(config)}-COMPLETE", peak)
+        messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {write_report(run.output_dir)}")
         messages.success(f"The adapter is in {adapter}")
     return 0
 
