@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import sys
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
+from weatherman.engine.attention_choice import Kernel, choose_attention
 from weatherman.errors import WeathermanError
 
 CPU_TOKENS_PER_CHUNK = 1024
@@ -38,6 +40,21 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     if wanted == "auto":
         return torch.float32 if device.type == "cpu" else torch.bfloat16
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+
+
+def choose_kernel(wanted: Literal["auto", "sdpa", "flex", "flash"], device: torch.device) -> Kernel:
+    """Apply `choose_attention` to this device.
+
+    Raises:
+        WeathermanError: the wanted kernel cannot run here.
+    """
+    return choose_attention(
+        wanted,
+        device=device.type,
+        capability=torch.cuda.get_device_capability(device) if device.type == "cuda" else None,
+        has_triton=importlib.util.find_spec("triton") is not None,
+        has_flash=importlib.util.find_spec("flash_attn") is not None,
+    )
 
 
 def device_name(device: torch.device) -> str:

@@ -18,8 +18,9 @@ from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
-from weatherman.engine.torch_device import choose_device, choose_dtype, device_name, token_budget
+from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, device_name, token_budget
 from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
+from weatherman.engine.torch_fast_lora import MergedLora
 from weatherman.engine.torch_generate import generate
 from weatherman.engine.torch_leak import find_leak
 from weatherman.engine.torch_lora import (
@@ -30,7 +31,6 @@ from weatherman.engine.torch_lora import (
     save_optimizer,
     trainable,
 )
-from weatherman.engine.torch_fast_lora import MergedLora
 from weatherman.engine.torch_model import load_model
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
 from weatherman.errors import WeathermanError
@@ -64,7 +64,9 @@ class TorchEngine:
         self._model = add_adapter(base, config)
         self._causal = base
         dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing and config.lora_dropout else None
-        self._network = Network.of(base, dropout=dropout, seed=config.seed)
+        self._network = Network.of(
+            base, kernel=choose_kernel(config.attn_implementation, self._device), dropout=dropout, seed=config.seed
+        )
         merges = self._device.type == "cpu" and MergedLora.suits(self._model, config.lora_dropout)
         self._merged = MergedLora(self._model) if merges else None
         if config.gradient_checkpointing:
@@ -83,7 +85,7 @@ class TorchEngine:
             device=self._device.type,
             device_name=device_name(self._device),
             dtype=str(dtype).removeprefix("torch."),
-            attention=TREE_ATTENTION if sharing else PADDED_ATTENTION,
+            attention=self._network.kernel if sharing else "sdpa",
             sharing=sharing,
             num_threads=torch.get_num_threads(),
             num_parameters=sum(p.numel() for p in self._model.parameters() if not p.requires_grad),
@@ -102,7 +104,7 @@ class TorchEngine:
         Raises:
             WeathermanError: attention on this device lets a token see what it must not.
         """
-        with self._inference(self._info.attention):
+        with self._inference(TREE_ATTENTION if self._info.sharing else PADDED_ATTENTION):
             leak = find_leak(self._network, self._causal.config.vocab_size, sharing=self._info.sharing)
         if leak:
             raise WeathermanError(
@@ -158,7 +160,7 @@ class TorchEngine:
         """Mean loss over the supervised tokens of `examples`, without dropout."""
         total, num_tokens = 0.0, sum(example.num_supervised_tokens for example in examples)
         size = max(self._config.per_device_eval_batch_size, 1)
-        with self._inference(self._info.attention), self._adapter(adapter):
+        with self._inference(TREE_ATTENTION if self._info.sharing else PADDED_ATTENTION), self._adapter(adapter):
             for begin in range(0, len(examples), size):
                 batch = examples[begin : begin + size]
                 if self._info.sharing:

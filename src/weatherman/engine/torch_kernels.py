@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import torch
 
+from weatherman.engine.attention_choice import Kernel
 from weatherman.engine.torch_attention import PassLayout, TreeKernel
+from weatherman.engine.torch_flash import FlashTree
+from weatherman.engine.torch_flex import FlexTree
 from weatherman.engine.torch_sdpa import SegmentSdpa
 
 
 def prepare_kernel(
-    name: str, layout: PassLayout, num_query_groups: int, dtype: torch.dtype, device: torch.device
+    kernel: Kernel, layout: PassLayout, num_query_groups: int, dtype: torch.dtype, device: torch.device
 ) -> TreeKernel:
     """Prepare a pass's attention: its masks or indices, once for all layers.
 
     Args:
-        name: "sdpa", "flex" or "flash".
+        kernel: which.
         layout: the pass.
         num_query_groups: query heads per key-value head.
         dtype: the model's.
@@ -23,4 +26,8 @@ def prepare_kernel(
     Returns:
         The kernel.
     """
+    if kernel == "flex":
+        return FlexTree.prepare(layout, device=device)
+    if kernel == "flash":
+        return FlashTree.prepare(layout, device=device)
     return SegmentSdpa.prepare(layout, num_query_groups=num_query_groups, dtype=dtype, device=device)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from weatherman.batching import PrefixTree, pad
+from weatherman.engine.attention_choice import Kernel
 from weatherman.engine.torch_attention import TreeContext, TreeKernel, TrunkLayer, lay_out
 from weatherman.engine.torch_dropout import DropoutState
 from weatherman.engine.torch_kernels import prepare_kernel
@@ -42,13 +43,13 @@ class Network:
     decoder: nn.Module
     head: Tensor
     num_query_groups: int
-    kernel: str = "sdpa"
+    kernel: Kernel = "sdpa"
     dropout: DropoutState | None = None
     seed: int = 0
 
     @classmethod
     def of(
-        cls, model: PreTrainedModel, *, kernel: str = "sdpa", dropout: DropoutState | None = None, seed: int = 0
+        cls, model: PreTrainedModel, *, kernel: Kernel = "sdpa", dropout: DropoutState | None = None, seed: int = 0
     ) -> Network:
         """Take the parts of a Llama-like causal language model."""
         groups = model.config.num_attention_heads // model.config.num_key_value_heads
