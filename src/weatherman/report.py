@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-from html import escape
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,21 @@ from weatherman.effect import Effect
 from weatherman.errors import WeathermanError
 from weatherman.progress import format_duration
 from weatherman.report_charts import chart, timeline
+from weatherman.report_charts import safe as _e
 from weatherman.report_data import RunData, read_run
 
 REPORT_FILE = "report.html"
 _MAX_MOMENTS = 80
 _GIB = 2**30
+_LEGEND = "".join(
+    f'<span class="key {kind}"></span>{text} '
+    for kind, text in (
+        ("checkpoint", "start, checkpoint, validation"),
+        ("resume", "resume, stop, quarantine"),
+        ("failure", "failure"),
+        ("finish", "finished"),
+    )
+)
 _STYLE_FILE = Path(__file__).with_name("report.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -76,19 +86,14 @@ def render_page(data: RunData) -> str:
         )
         if content
     )
+    style = _STYLE_FILE.read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_e(data.name)} · Weatherman-LoRA</title><style>{_STYLE_FILE.read_text(encoding='utf-8')}</style></head>"
+        f"<title>{_e(data.name)} · Weatherman-LoRA</title><style>{style}</style></head>"
         f"<body><main>{_header(data)}{_facts(data)}{body}</main></body></html>\n"
     )
-
-
-def _e(value: Any) -> str:
-    """Any value as text that is safe in HTML, without secrets and control characters."""
-    text = messages.redact(str(value))
-    return escape("".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in text), quote=True)
 
 
 def _header(data: RunData) -> str:
@@ -124,7 +129,7 @@ def _facts(data: RunData) -> str:
     speeds = [value for _, value in data.series("tokens_per_s")]
     if speeds:
         median = sorted(speeds)[len(speeds) // 2]
-        facts.append(("Median speed", f"{median:,.0f} tokens/s", f"{data.num_tokens:,} tokens in all"))
+        facts.append(("Tokens/s, median", f"{median:,.0f}", f"{data.num_tokens:,} tokens in all"))
     memory = [value for _, value in data.series("peak_memory_bytes")]
     if memory:
         facts.append(("Peak memory", f"{max(memory) / _GIB:.1f} GB", ""))
@@ -158,9 +163,9 @@ def _samples(effects: dict[str, Effect]) -> str:
 
 def _charts(data: RunData) -> str:
     marks = [float(step) for step in data.resumed_steps]
-    dots = [(float(step), loss) for step, loss in data.validation]
+    dots = _validation(data)
     memory = [(step, value / _GIB) for step, value in data.series("peak_memory_bytes")]
-    plain, small = (lambda value: f"{value:.3g}"), (lambda value: f"{value:.1e}" if value else "0")
+    plain, small = (lambda value: f"{value:.3g}"), (lambda value: f"{value:.2g}")
     drawn = [
         ("Loss", chart("loss", data.series("loss"), plain, dots=dots, marks=marks, smooth=True)),
         ("Learning rate", chart("learning rate", data.series("learning_rate"), small, marks=marks, from_zero=True)),
@@ -174,11 +179,21 @@ def _charts(data: RunData) -> str:
             chart("gradient norm", data.series("grad_norm"), plain, marks=marks, smooth=True),
         ),
     ]
-    if dots:
+    if len(dots) > 1:
         drawn.insert(1, ("Validation loss", chart("validation loss", dots, plain, marks=marks)))
     cards = "".join(f'<div class="card"><h3>{title}</h3>{svg}</div>' for title, svg in drawn)
     note = '<p class="note"><span class="key"></span>Dashed: an attempt went on from a checkpoint.</p>' if marks else ""
     return f'<div class="charts">{cards}</div>{note}'
+
+
+def _validation(data: RunData) -> list[tuple[float, float]]:
+    """The validation losses: before training, on the way, and at the end."""
+    found = {float(step): loss for step, loss in data.validation}
+    if before := data.effects.get("before"):
+        found[0.0] = before.validation_loss
+    if (after := data.effects.get("after")) and data.steps:
+        found[float(max(data.steps))] = after.validation_loss
+    return sorted((step, loss) for step, loss in found.items() if math.isfinite(loss))
 
 
 def _clock(data: RunData) -> str:
@@ -189,7 +204,10 @@ def _clock(data: RunData) -> str:
     table = (
         f"<details><summary>What happened ({len(shown)})</summary><table>{rows}</table>{note}</details>" if rows else ""
     )
-    return f'<div class="card">{timeline(data.spans, data.moments)}{table}</div>'
+    ends = [_time(f(at for span in data.spans.values() for at in span)) for f in (min, max)] if data.spans else []
+    clock = "".join(f"<span>{_e(end)}</span>" for end in ends)
+    under = f'<p class="ends">{clock}</p><p class="note">{_LEGEND}</p>'
+    return f'<div class="card">{timeline(data.spans, data.moments)}{under}{table}</div>'
 
 
 def _configuration(data: RunData) -> str:
@@ -208,6 +226,7 @@ def _configuration(data: RunData) -> str:
 
 def _provenance(data: RunData) -> str:
     frozen, hardware = _object(data.run.get("frozen")), _object(data.run.get("hardware"))
+    arguments = data.run.get("argv")
     facts = {
         "run id": data.run.get("run_id"),
         "weatherman": data.run.get("weatherman"),
@@ -219,7 +238,7 @@ def _provenance(data: RunData) -> str:
         "python": data.run.get("python"),
         "system": hardware.get("system"),
         "processors": hardware.get("num_cpus"),
-        "command": " ".join(["weatherman", *map(str, data.run.get("argv") or [])]) if data.run.get("argv") else None,
+        "command": " ".join(["weatherman", *map(str, arguments)]) if isinstance(arguments, list) else None,
     }
     rows = "".join(f"<tr><th>{_e(k)}</th><td><code>{_e(v)}</code></td></tr>" for k, v in facts.items() if v is not None)
     return f'<div class="card"><table>{rows}</table></div>' if rows else ""

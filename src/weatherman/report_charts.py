@@ -6,14 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
+from weatherman.messages import redact
 from weatherman.report_data import Moment
 
 Points = Sequence[tuple[float, float]]
 Format = Callable[[float], str]
 
 WIDTH, HEIGHT = 380, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 10, 10, 26
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 26
 _MAX_POINTS = 300
 _NUM_TICKS = 4
 _SMOOTHED_SHARE = 0.06
@@ -31,6 +33,12 @@ class Scale:
     def __call__(self, value: float) -> float:
         """The pixel of a value."""
         return self.begin + (value - self.low) / (self.high - self.low) * (self.end - self.begin)
+
+
+def safe(value: Any) -> str:
+    """Any value as text that is safe in HTML, without secrets and control characters."""
+    text = "".join(c if c in "\n\t" or c.isprintable() else "\ufffd" for c in redact(str(value)))
+    return escape(text, quote=True)
 
 
 def chart(
@@ -72,8 +80,9 @@ def chart(
         parts.append(_path(line, x, y, "line"))
     for at, value in dots:
         where = f'cx="{x(at):.1f}" cy="{y(value):.1f}"'
-        parts.append(f'<circle class="dot" {where} r="3.5"><title>step {at:g}: {escape(show(value))}</title></circle>')
-    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title, quote=True)}">{"".join(parts)}</svg>'
+        parts.append(f'<circle class="dot" {where} r="3.5"><title>step {at:g}: {safe(show(value))}</title></circle>')
+    label = safe(title)
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def timeline(spans: dict[int, tuple[float, float]], moments: Sequence[Moment]) -> str:
@@ -91,7 +100,7 @@ def timeline(spans: dict[int, tuple[float, float]], moments: Sequence[Moment]) -
         size = 3 if moment.kind in ("checkpoint", "validation", "start") else 6
         parts.append(
             f'<path class="at {moment.kind}" d="M{x(moment.at):.1f} {22 - size - 3}V{22 + size + 3}">'
-            f"<title>{escape(moment.text)}</title></path>"
+            f"<title>{safe(moment.text)}</title></path>"
         )
     label = "attempts on the clock, with checkpoints, resumes and failures"
     shape = 'class="timeline" viewBox="0 0 760 44" preserveAspectRatio="none"'
@@ -138,17 +147,19 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 def _grid(ticks: Sequence[float], y: Scale, show: Format) -> str:
     lines = "".join(f'<path class="grid" d="M{_LEFT} {y(tick):.1f}H{WIDTH - _RIGHT}"/>' for tick in ticks)
     texts = "".join(
-        f'<text x="{_LEFT - 6}" y="{y(tick) + 3.5:.1f}" text-anchor="end">{escape(show(tick))}</text>' for tick in ticks
+        f'<text x="{_LEFT - 6}" y="{y(tick) + 3.5:.1f}" text-anchor="end">{safe(show(tick))}</text>' for tick in ticks
     )
     return lines + texts
 
 
 def _steps_axis(xs: Sequence[float], x: Scale) -> str:
     first, last = min(xs), max(xs)
+    if first == last:
+        return f'<text x="{x(last):.1f}" y="{HEIGHT - 8}" text-anchor="middle">step {last:g}</text>'
     middle = f'<text x="{(x.begin + x.end) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">step</text>'
-    ends = [(first, "start"), (last, "end")] if last > first else [(last, "end")]
     return middle + "".join(
-        f'<text x="{x(at):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{at:g}</text>' for at, anchor in ends
+        f'<text x="{x(at):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{at:g}</text>'
+        for at, anchor in ((first, "start"), (last, "end"))
     )
 
 
