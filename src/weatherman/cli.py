@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from weatherman import __version__, messages
-from weatherman.commands import preflight, report, talk, training
+from weatherman.commands import launching, preflight, report, talk, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (training, talk, preflight, report):
+for module in (training, launching, talk, preflight, report):
     module.register(app)
 
 

@@ -108,7 +108,7 @@ def read_events(path: Path, on_bad: Callable[[int], None] | None = None) -> Iter
         return
     with file:
         for number, line in enumerate(_lines(file), start=1):
-            event = _parse(line)
+            event = parse_event(line)
             if event is not None:
                 yield event
             elif on_bad and line.strip():
@@ -124,7 +124,7 @@ def read_tail(path: Path, num_events: int) -> list[dict[str, Any]]:
                 file.readline()
             else:
                 file.seek(0)
-            parsed = [_parse(line) for line in file.read(_TAIL_BYTES).split(b"\n")]
+            parsed = [parse_event(line) for line in file.read(_TAIL_BYTES).split(b"\n")]
     except OSError:
         return []
     return [event for event in parsed if event is not None][-num_events:]
@@ -140,7 +140,8 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
         yield line
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """Read one line of a file of events; None if it is torn or no event."""
     try:
         event = json.loads(line)
     except (ValueError, RecursionError):

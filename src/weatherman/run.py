@@ -18,6 +18,7 @@ from weatherman import resume
 from weatherman.atomic import read_json_object, write_json
 from weatherman.checkpoint import Checkpoint, clean_staging, newest_verified, save_checkpoint
 from weatherman.config import TrainingConfig
+from weatherman.disk_errors import as_disk_error
 from weatherman.engine.base import Engine
 from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.events import EventLog, StatusFile
@@ -26,6 +27,7 @@ from weatherman.provenance import apply_frozen, frozen_facts, provenance, refuse
 from weatherman.records import StepPlan, StepResult
 from weatherman.run_lock import run_lock
 from weatherman.training_data import TrainingData
+from weatherman.webhook import notify
 
 RUN_FILE = "run.json"
 STATE_FILE = "state.json"
@@ -75,8 +77,11 @@ def open_run(config: TrainingConfig, overrides: Sequence[str], *, reset_crash_lo
             run.begin(reset_crash_loop)
             yield run
         except BaseException as problem:
-            run.record_failure(problem)
-            raise
+            told = as_disk_error(problem, folder) or problem
+            run.record_failure(told)
+            if told is problem:
+                raise
+            raise told from problem
 
 
 @dataclass
@@ -119,6 +124,7 @@ class Run:
             resume.announce_resume(self.checkpoint.step)
             self.events.emit("resume", step=self.checkpoint.step)
             self.frozen = read_json_object(self.checkpoint.path / STATE_FILE, _MAX_BYTES)["frozen"]
+        notify(self.output_dir, "resume" if self.checkpoint else "start")
 
     @property
     def finished(self) -> bool:
@@ -256,12 +262,14 @@ class Run:
         resume.record_clean_stop(self.output_dir, self.state)
         self.status.write(state="stopped", exit_code=exit_code, message="stopped by a signal", eta_s=None)
         self.events.emit("stop", step=self.state.last_step, exit_code=exit_code)
+        notify(self.output_dir, "end")
 
     def record_finished(self) -> None:
         """The run is complete."""
         resume.record_finished(self.output_dir, self.state)
         self.status.write(state="finished", exit_code=0, message="finished", eta_s=None)
         self.events.emit("finish", step=self.state.last_step, seconds=round(self.elapsed_s, 1))
+        notify(self.output_dir, "end")
 
     def record_failure(self, problem: BaseException) -> None:
         """The attempt ends with an exception; called for each, also the crash loop's."""
@@ -277,6 +285,7 @@ class Run:
             resume.record_failure(self.output_dir, self.state, text)
         self.status.write(state="crash-loop" if crash_loop else "failed", exit_code=exit_code, message=text, eta_s=None)
         self.events.emit("crash-loop" if crash_loop else "failure", code=code, exit_code=exit_code, message=text)
+        notify(self.output_dir, "failure")
 
 
 def _attempts_so_far(output_dir: Path) -> int:

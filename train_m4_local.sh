@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Usage: ./train_m4_local.sh [options]
+# Train on a Mac with Apple Silicon, kept awake by caffeinate: check everything (battery and heat too), start training in
+# the tmux session weatherman-training, watch its first 100 steps, then leave it alone. Sleep, heat and falling speed are
+# told in the log. The same command goes on with a run that was interrupted.
+#   --config FILE        the configuration (default: configs/training_config_m4.yaml)
+#   --set KEY=VALUE      override one key of it; may be given several times
+#   --restarts N         start again after a crash, N times at most; a crash loop ends it
+#   --foreground         train in this terminal, to the end
+#   --no-watch           do not watch the first steps
+#   --rehearse           try the whole flow on any machine with a small stand-in model (environment: .venv)
+#   --reset-crash-loop   forget earlier crashes at the same step
+# Exit codes: 0 it goes well or is finished; 1 failure; 2 crash loop, and nothing else.
+# Variables: WEATHERMAN_ENV (the environment's folder), HF_HOME, HF_TOKEN, WANDB_API_KEY, WEATHERMAN_WEBHOOK
+set -euo pipefail
+here=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=scripts/setup_lines.sh
+. "$here/scripts/setup_lines.sh"
+env=${WEATHERMAN_ENV:-$here/.venv-local} setup=./setup_m4_local.sh
+for argument in "$@"; do
+  case $argument in
+    --help) usage "${BASH_SOURCE[0]}" && exit ;;
+    --rehearse) env=${WEATHERMAN_ENV:-$here/.venv} setup='make setup' ;;
+  esac
+done
+[[ -x $env/bin/python ]] || fail "There is no environment in $(printf %q "$env"). Hint: run $setup first"
+exec "$env/bin/python" -m weatherman.cli launch --env m4 --project "$here" "$@"
