@@ -1,4 +1,4 @@
-"""What happens to a finished run on a rented pod: its adapter is verified and listed, and the pod is stopped if asked."""
+"""A finished run on a rented pod: its adapter is verified and listed, and the pod is stopped if asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first steps of a run, judged from its events: does it compute, does it learn, is it as fast as planned?"""
+"""The first steps of a run, judged from its events: whether it computes, learns, and is as fast as planned."""
 
 from __future__ import annotations
 
