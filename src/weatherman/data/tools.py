@@ -10,8 +10,7 @@ def _tool(name: str, description: str, required: list[str], **properties: dict[s
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-_LATITUDE = {"type": "number", "minimum": -90, "maximum": 90}
-_LONGITUDE = {"type": "number", "minimum": -180, "maximum": 180}
+_DEGREES = {"type": "number"}
 
 WEATHER_TOOLS: tuple[dict[str, Any], ...] = (
     _tool(
@@ -19,21 +18,21 @@ WEATHER_TOOLS: tuple[dict[str, Any], ...] = (
         "Find the coordinates of a place.",
         ["city"],
         city={"type": "string"},
-        country={"type": "string", "description": "Narrows the search."},
+        country={"type": "string"},
     ),
     _tool(
         "get_current_weather",
         "The weather now, in metric units.",
         ["latitude", "longitude"],
-        latitude=_LATITUDE,
-        longitude=_LONGITUDE,
+        latitude=_DEGREES,
+        longitude=_DEGREES,
     ),
     _tool(
         "get_forecast",
         "The daily forecast, in metric units.",
         ["latitude", "longitude", "days"],
-        latitude=_LATITUDE,
-        longitude=_LONGITUDE,
+        latitude=_DEGREES,
+        longitude=_DEGREES,
         days={"type": "integer", "minimum": 1, "maximum": 14},
     ),
 )

@@ -31,8 +31,8 @@ def write_conversation(slot: Slot, seed: int) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "id": f"wx-{slot.index:06d}", "persona": slot.persona, "scenario": slot.scenario, "split_group": group,
     }  # fmt: skip
-    if chat.asides:
-        metadata["asides"] = chat.asides
+    if asides := scene.speaker.asides:
+        metadata["asides"] = asides
     return {"messages": chat.messages, "tools": list(WEATHER_TOOLS), "metadata": metadata}
 
 

@@ -48,11 +48,10 @@ def coordinates(city: City) -> dict[str, float]:
 
 @dataclass
 class Chat:
-    """The messages so far; `asides` are clauses whose numbers are jokes, not weather."""
+    """The messages so far."""
 
     rng: Random
     messages: list[dict[str, Any]] = field(default_factory=list)
-    asides: list[str] = field(default_factory=list)
 
     def system(self, text: str) -> None:
         """The persona."""

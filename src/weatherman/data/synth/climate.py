@@ -133,7 +133,7 @@ def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
 
 
 def feels_like_c(temperature_c: float, humidity_pct: float, wind_kmh: float) -> float:
-    """Wind chill (Environment Canada, 2001) in the cold, heat index (Rothfusz, 1990) in the heat, else the temperature."""
+    """Wind chill (Environment Canada, 2001) in the cold, heat index (Rothfusz, 1990) in the heat, else as it is."""
     if temperature_c <= 10 and wind_kmh > 4.8:
         factor = wind_kmh**0.16
         return 13.12 + 0.6215 * temperature_c - 11.37 * factor + 0.3965 * temperature_c * factor

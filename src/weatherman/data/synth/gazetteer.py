@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -66,25 +67,30 @@ def namesakes() -> dict[str, tuple[City, ...]]:
     return _places()[1]
 
 
-@lru_cache(maxsize=64)
-def _weights(pool: tuple[City, ...]) -> tuple[float, ...]:
-    return tuple(accumulate(round(city.population**_POPULATION_POWER, 3) for city in pool))
-
-
-def draw_cities(rng: Random, pool: tuple[City, ...], count: int) -> list[City]:
-    """Draw different cities, larger ones more often.
+class CityPool:
+    """Places to draw from, larger ones more often.
 
     Args:
-        rng: the conversation's generator.
-        pool: where from.
-        count: how many.
+        places: the places.
     """
-    drawn: list[City] = []
-    while len(drawn) < count:
-        city = rng.choices(pool, cum_weights=_weights(pool))[0]
-        if city not in drawn:
-            drawn.append(city)
-    return drawn
+
+    def __init__(self, places: Iterable[City]) -> None:
+        self.places = tuple(places)
+        self._weights = tuple(accumulate(round(city.population**_POPULATION_POWER) for city in self.places))
+
+    def draw(self, rng: Random, count: int) -> list[City]:
+        """Draw different cities.
+
+        Args:
+            rng: the conversation's generator.
+            count: how many.
+        """
+        drawn: list[City] = []
+        while len(drawn) < count:
+            city = rng.choices(self.places, cum_weights=self._weights)[0]
+            if city not in drawn:
+                drawn.append(city)
+        return drawn
 
 
 def draw_namesakes(rng: Random, names: tuple[str, ...]) -> list[City]:

@@ -1,17 +1,48 @@
-"""What only the satirical newscaster does: datelines and quoted officials."""
+"""What only the satirical newscaster does: datelines, quoted officials and statistics about trifles."""
 
 from __future__ import annotations
 
 from weatherman.data.synth.gazetteer import City
 from weatherman.data.synth.situation import Situation
-from weatherman.data.synth.speech import Speaker
+from weatherman.data.synth.speech import Speaker, sentence
+
+PERSONA = "satire"
+_DATELINE_SHARE = 0.4
+_SAID = ("said", "said", "said", "explained", "conceded", "announced", "insisted", "noted", "maintained", "confirmed")
+_TOLD = ("told reporters", "told this newsroom", "said in a statement", "told a half-empty briefing room", "said")
 
 
 def dateline(speaker: Speaker, city: City, text: str) -> str:
-    """``LISBON: ...`` before the first sentence, sometimes, for the newscaster alone."""
-    return text
+    """``LISBON — ...`` before the first sentence, sometimes, for the newscaster alone."""
+    if speaker.persona != PERSONA or not speaker.chance(_DATELINE_SHARE):
+        return text
+    return f"{city.name.upper()} — {text}"
 
 
 def newsroom(speaker: Speaker, tags: Situation) -> str:
-    """A quoted official or a statistic; empty for the other personas."""
-    return ""
+    """A quoted official or a statistic, or nothing; always nothing for the other personas."""
+    if speaker.persona != PERSONA:
+        return ""
+    form = speaker.rng.choices(("quotation", "statistic", "both", ""), (46, 20, 14, 20))[0]
+    if form == "quotation":
+        return quotation(speaker, tags)
+    if form == "statistic":
+        return statistic(speaker, tags)
+    return f"{quotation(speaker, tags)} {statistic(speaker, tags)}" if form else ""
+
+
+def quotation(speaker: Speaker, tags: Situation) -> str:
+    """What an unnamed official says, with the comma, full stop and capitals where American print has them."""
+    rng, official, quote = speaker.rng, speaker.say("official", tags), speaker.say("quote", tags)
+    form = rng.choices(("after", "before", "opened"), (50, 32, 18))[0]
+    if form == "after":
+        return sentence(f'"{sentence(quote, ",")}" {rng.choice(_SAID)} {official}')
+    told = f'{official} {rng.choice(_TOLD)}, "{sentence(quote)}"'
+    return sentence(f"{speaker.say('opener', tags)}, {told}" if form == "opened" else told)
+
+
+def statistic(speaker: Speaker, tags: Situation) -> str:
+    """A figure about a trifle, noted as an aside so that nobody takes it for weather."""
+    clause = speaker.say("statistic", tags)
+    speaker.asides.append(clause)
+    return sentence(f"{speaker.say('opener', tags)}, {clause}" if speaker.chance(0.3) else clause)

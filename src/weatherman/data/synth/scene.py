@@ -11,7 +11,7 @@ from weatherman.data.split import is_held_out
 from weatherman.data.synth.answers_now import Now
 from weatherman.data.synth.chat import Chat, coordinates, forecast_result, place_result, weather_result
 from weatherman.data.synth.climate import Day, Weather, current_weather, forecast
-from weatherman.data.synth.gazetteer import City, cities, draw_cities, namesakes
+from weatherman.data.synth.gazetteer import City, CityPool, cities, namesakes
 from weatherman.data.synth.plan import Slot
 from weatherman.data.synth.situation import situation
 from weatherman.data.synth.speech import Speaker
@@ -39,7 +39,7 @@ class Scene:
 
     def cities(self, count: int) -> list[City]:
         """Different places of this side of the split."""
-        return draw_cities(self.rng, city_pool(self.slot.scenario, self.slot.held_out, self.seed), count)
+        return city_pool(self.slot.scenario, self.slot.held_out, self.seed).draw(self.rng, count)
 
     def moment(self) -> datetime:
         """A local time."""
@@ -93,9 +93,9 @@ def forecast_call(city: City, days: list[Day]) -> tuple[str, dict, dict]:
 
 
 @cache
-def city_pool(scenario: str, held_out: bool, seed: int) -> tuple[City, ...]:
+def city_pool(scenario: str, held_out: bool, seed: int) -> CityPool:
     """The places of one side of a scenario."""
-    return tuple(city for city in cities() if is_held_out(scenario, city.key, seed) == held_out)
+    return CityPool(city for city in cities() if is_held_out(scenario, city.key, seed) == held_out)
 
 
 @cache

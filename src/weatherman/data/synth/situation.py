@@ -14,7 +14,7 @@ HOT_C, FREEZING_C, WINDY_KMH, GUSTY_KMH = 30.0, 0.0, 40, 60
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """Tags that hold: `weather` (rain, snow, heat, ...), `times` (morning, day, evening, night) and `moods` (good, bad)."""
+    """Tags that hold: `weather` (rain, heat, ...), `times` (morning, day, evening, night), `moods` (good, bad)."""
 
     weather: frozenset[str] = frozenset()
     times: frozenset[str] = frozenset()

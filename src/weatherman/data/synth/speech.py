@@ -3,60 +3,23 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from random import Random
 
 from weatherman.data.synth.situation import ANYWHERE, Situation
-from weatherman.data.synth.voices import Fragment, bank, expand, fitting
+from weatherman.data.synth.voices import VOICES, Fragment, bank, expand, fitting
 from weatherman.errors import WeathermanError
 
 _NUM_CANDIDATES = 4
-_WORD = re.compile(r"[a-z]{4,}")
-_COMMON = frozenset(
-    [
-        "that",
-        "this",
-        "with",
-        "from",
-        "have",
-        "will",
-        "what",
-        "when",
-        "which",
-        "would",
-        "could",
-        "there",
-        "their",
-        "them",
-        "than",
-        "then",
-        "your",
-        "into",
-        "over",
-        "been",
-        "they",
-        "were",
-        "some",
-        "more",
-        "much",
-        "only",
-        "just",
-        "does",
-        "down",
-        "about",
-        "after",
-        "before",
-        "upon",
-        "where",
-        "weather",
-        "place",
-        "here",
-    ]
+_CONTENT_WORD = re.compile(
+    r"\b(?!(?:that|this|with|from|have|will|what|when|which|would|could|there|their|them|than|then|your|into|over|been|"
+    r"they|were|some|more|much|only|just|does|down|about|after|before|upon|where|weather|place|here)\b)[a-z]{4,}"
 )
-
-
-_LEAD_INS = tuple(
-    f"{word} " for word in ["as", "in", "at", "by", "for", "from", "with", "on", "over", "under", "upon", "between", "according", "judging", "if", "when", "since", "after", "before", "once", "even", "compared", "among", "across", "through", "without", "to", "of", "about", "here", "there", "until", "unless", "while", "though", "let", "yes", "no"]
-)  # fmt: skip
+# A clause that begins so has an adverbial of its own, which a second one before it would crowd.
+_LEAD_IN = re.compile(
+    r"(?:as|in|at|by|for|from|with|on|over|under|upon|between|according|judging|if|when|since|after|before|once|even|"
+    r"compared|among|across|through|without|to|of|about|here|there|until|unless|while|though|let|yes|no) "
+)
 
 
 class Speaker:
@@ -65,11 +28,15 @@ class Speaker:
     Args:
         persona: whose banks to draw from.
         rng: the conversation's generator.
+
+    Attributes:
+        asides: clauses said whose numbers are not weather.
     """
 
     def __init__(self, persona: str, rng: Random) -> None:
         self.persona = persona
         self.rng = rng
+        self.asides: list[str] = []
         self._used: set[Fragment] = set()
         self._said: set[str] = set()
 
@@ -100,13 +67,13 @@ class Speaker:
 
     def open(self, clause: str, situation: Situation = ANYWHERE) -> str:
         """An opener before a clause; a clause that begins with an adverbial of its own takes a remark after it."""
-        if clause.startswith(_LEAD_INS):
+        if _LEAD_IN.match(clause):
             return f"{clause}; {self.say('comment', situation)}"
         return f"{self.say('opener', situation)}, {clause}"
 
-    def has(self, slot: str, situation: Situation = ANYWHERE) -> bool:
-        """Whether there is anything to say."""
-        return bool(fitting(self.persona, slot, situation))
+    def has(self, slot: str) -> bool:
+        """Whether the persona has such a bank."""
+        return (VOICES / self.persona / f"{slot}.txt").is_file()
 
     def chance(self, probability: float) -> bool:
         """A weighted coin."""
@@ -116,8 +83,9 @@ class Speaker:
         return len(_content_words(fragment.text) & self._said)
 
 
-def _content_words(text: str) -> set[str]:
-    return set(_WORD.findall(text.lower())) - _COMMON
+@cache
+def _content_words(text: str) -> frozenset[str]:
+    return frozenset(_CONTENT_WORD.findall(text.lower()))
 
 
 def fill(text: str, values: dict[str, str]) -> str:

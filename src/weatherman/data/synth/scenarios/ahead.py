@@ -29,13 +29,12 @@ def forecast(scene: Scene) -> str:
         answer = single_day_answer(speaker, city, days[1], "tomorrow", scene.units)
     elif kind == "weekend":
         ask_about(scene, now, "forecast", kind)
-        days = scene.days(city, start, 7)
+        days = scene.days(city, start, max(1, 7 - start.weekday()))
         shown = [day for day in days if weekday(day.date) in ("Saturday", "Sunday")]
-        shown = shown if shown[0].date < shown[-1].date and len(shown) == 2 else shown[:1]
         answer = span_answer(speaker, city, shown, start, "the weekend", scene.units)
     else:
-        days = scene.days(city, start, 7)
-        wanted = days[scene.rng.randint(2, 6)]
+        days = scene.days(city, start, scene.rng.randint(3, 7))
+        wanted = days[-1]
         ask_about(scene, now, "forecast", kind, day=weekday(wanted.date))
         answer = single_day_answer(speaker, city, wanted, weekday(wanted.date), scene.units)
     scene.fetch_forecast(city, days)

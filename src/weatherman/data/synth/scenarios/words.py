@@ -39,7 +39,7 @@ def _lore(scene: Scene) -> str:
     )
     scene.chat.user(noisy(rng, expand(rng, rng.choice(topic.questions))))
     parts = [expand(rng, text) for text in topic.parts]
-    scene.chat.asides += [part for part in parts if any(char.isdigit() for char in part)]
+    speaker.asides += [part for part in parts if any(char.isdigit() for char in part)]
     remark = speaker.say("lore")
     form = rng.choice(("opener", "remark first", "remark between"))
     if form == "opener":
