@@ -28,10 +28,10 @@ Run.record_validation = lambda self, step, loss: step or os.kill(os.getpid(), si
 
 
 class FaultRuns:
-    """Runs of one tiny setting, below `root`."""
+    """Runs of one tiny setting, below `root`; `settings` are further `--set` values."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, settings: tuple[str, ...] = ()) -> None:
+        self.root, self.settings = root, (*SETTINGS, *settings)
         self.config = write_setting(root / "setting")
         self.server = ForkServer(root / "server")
         self.whole = root / "whole"
@@ -46,7 +46,7 @@ class FaultRuns:
 
     def command(self, run: Path, *more: str) -> list[str]:
         """The arguments that train into `run`."""
-        sets = [part for setting in (*SETTINGS, f"output_dir={run}") for part in ("--set", setting)]
+        sets = [part for setting in (*self.settings, f"output_dir={run}") for part in ("--set", setting)]
         return ["train", "--config", str(self.config), *sets, *more]
 
     def train(self, run: Path, *more: str, prelude: str = "", **extra: str) -> Done:

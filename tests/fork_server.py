@@ -55,7 +55,7 @@ class Life:
             self._server.busy = None
         return self._code
 
-    def wait(self, timeout_s: float = 120) -> Done:
+    def wait(self, timeout_s: float = 600) -> Done:
         """Wait for the end; what takes too long is killed.
 
         Raises:
@@ -96,7 +96,7 @@ class TrueLife:
         except subprocess.TimeoutExpired:
             return None
 
-    def wait(self, timeout_s: float = 120) -> Done:
+    def wait(self, timeout_s: float = 600) -> Done:
         """Wait for the end; what takes too long is killed.
 
         Raises:
@@ -155,7 +155,7 @@ class ForkServer:
         self._number += 1
         return TrueLife(*arguments, log=self.folder / f"life-{self._number}.log", environment=self.environment)
 
-    def run(self, *arguments: object, timeout_s: float = 120, prelude: str = "", **extra: str) -> Done:
+    def run(self, *arguments: object, timeout_s: float = 600, prelude: str = "", **extra: str) -> Done:
         """Run a command to its end."""
         return self.start(*arguments, prelude=prelude, **extra).wait(timeout_s)
 
@@ -218,7 +218,7 @@ def _be_the_command(job: dict[str, Any]) -> None:
         os._exit(code if isinstance(code, int) else 1 if code else 0)
 
 
-def wait_until(condition: Any, life: Life | TrueLife, timeout_s: float = 60, pause_s: float = 0.005) -> bool:
+def wait_until(condition: Any, life: Life | TrueLife, timeout_s: float = 600, pause_s: float = 0.005) -> bool:
     """Wait until something holds; false if the life ends first."""
     until_s = time.monotonic() + timeout_s
     while not condition():

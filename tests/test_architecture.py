@@ -10,7 +10,47 @@ import weatherman
 ROOT = Path(weatherman.__file__).parent
 
 # From the ground up: each room imports only from rooms before it, or from itself.
-ROOMS = ["errors", "clock", "messages", "records", "process", "atomic", "config", "data.strict_json", "data.fingerprint", "data.schema", "data.tools", "data.validate", "data.read", "data.split", "data.synth", "template_parts", "template_mistral", "template_smollm2", "template", "tokenizer", "render", "render_cache", "render_file", "show", "batching", "passes", "sampling", "schedule", "manifest", "quarantine", "checkpoint", "resume", "run_lock", "events", "progress", "run_status", "status", "engine"]
+ROOMS = [
+    "errors",
+    "disk_errors",
+    "clock",
+    "messages",
+    "records",
+    "process",
+    "atomic",
+    "config",
+    "data.strict_json",
+    "data.fingerprint",
+    "data.schema",
+    "data.tools",
+    "data.validate",
+    "data.read",
+    "data.split",
+    "data.synth",
+    "template_parts",
+    "template_mistral",
+    "template_smollm2",
+    "template",
+    "tokenizer",
+    "render",
+    "render_cache",
+    "render_file",
+    "show",
+    "batching",
+    "passes",
+    "sampling",
+    "schedule",
+    "manifest",
+    "quarantine",
+    "checkpoint",
+    "resume",
+    "run_lock",
+    "events",
+    "progress",
+    "run_status",
+    "status",
+    "engine",
+]
 HEAVY = {"torch", "peft"}
 MAY_BE_HEAVY = ("engine.torch_", "preflight.compute_")
 LAZY_HEAVY_ONLY = ("preflight.", "export", "planning", "final_adapter")

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from weatherman import messages
 from weatherman.atomic import TEMPORARY, fsync_folder
+from weatherman.disk_errors import disk_hint, error_number
 from weatherman.errors import WeathermanError
 from weatherman.manifest import CHECKPOINT_NAME, MANIFEST, Manifest, quick_check, seal, verify_checkpoint
 from weatherman.quarantine import Quarantined, set_aside
@@ -28,14 +29,6 @@ __all__ = [
 
 MIN_KEPT = 2
 _LEFTOVER = re.compile(r"\.(staging|deleting)-\d+-\d+", re.ASCII)
-_ERRNO_IN_TEXT = re.compile(r"os error (\d+)")  # how safetensors words an operating system's error
-_HINTS = {
-    errno.ENOSPC: "free some space and run the same command; it goes on from the last checkpoint.",
-    errno.EDQUOT: "your quota is used up: free some space and run the same command.",
-    errno.EROFS: "the file system is read-only: mend or remount it and run the same command.",
-    errno.ENOENT: "the run's folder was deleted or moved while the run was on.",
-    errno.EIO: "the disk reports an error: look after it, then run the same command.",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +86,7 @@ def save_checkpoint(
         quick_check(final, run_id)
     except BaseException as problem:
         shutil.rmtree(staging, ignore_errors=True)
-        if (number := _error_number(problem)) is None:
+        if (number := error_number(problem)) is None:
             raise
         raise _write_failed(output_dir, step, number) from problem
     shutil.rmtree(staging, ignore_errors=True)
@@ -121,7 +114,7 @@ def check_free_space(output_dir: Path, margin_bytes: int) -> None:
             "checkpoint.no-space",
             f"{_size(free_bytes)} free in {output_dir}, but the next checkpoint asks for "
             f"{_size(needed_bytes)} (twice the last one and a margin).",
-            _HINTS[errno.ENOSPC],
+            disk_hint(errno.ENOSPC),
         )
 
 
@@ -141,19 +134,11 @@ def _same_already(output_dir: Path, final: Path, manifest: Manifest) -> bool:
     return False
 
 
-def _error_number(problem: BaseException) -> int | None:
-    """Find the operating system's error behind a failed write, also where a library put it into words."""
-    if isinstance(problem, OSError):
-        return problem.errno or errno.EIO
-    found = _ERRNO_IN_TEXT.search(str(problem)) if not isinstance(problem, WeathermanError) else None
-    return int(found[1]) if found else None
-
-
 def _write_failed(output_dir: Path, step: int, number: int) -> WeathermanError:
     return WeathermanError(
         "checkpoint.write-failed",
         f"checkpoint {step} could not be written to {output_dir}: {os.strerror(number)}. Earlier ones are untouched.",
-        _HINTS.get(number, "mend the cause and run the same command; it goes on from the last checkpoint."),
+        disk_hint(number),
     )
 
 

@@ -79,9 +79,7 @@ def open_run(config: TrainingConfig, overrides: Sequence[str], *, reset_crash_lo
         except BaseException as problem:
             told = as_disk_error(problem, folder) or problem
             run.record_failure(told)
-            if told is problem:
-                raise
-            raise told from problem
+            raise told from told.__cause__
 
 
 @dataclass
