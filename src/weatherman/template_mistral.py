@@ -118,8 +118,24 @@ def _parse(text: str) -> Message:
     return Message("assistant", None, tuple(call for call in calls if call))
 
 
-# Jinja cannot decode JSON: a result that looks like a JSON object or list is taken as it is, other text is quoted.
+# Jinja cannot decode JSON: a result that looks like a JSON object or list is spelled anew character by character, with
+# one space after each comma and colon that stands outside of a string, and other text is quoted.
 MISTRAL_V3_JINJA = (
+    "{%- macro spaced(text) -%}\n"
+    "{%- set state = namespace(quoted=false, escaped=false) -%}\n"
+    "{%- for place in range(text | length) -%}\n"
+    "{%- set char = text[place:place + 1] -%}\n"
+    "{%- if state.quoted -%}\n"
+    "{{- char -}}\n"
+    "{%- if state.escaped -%}{%- set state.escaped = false -%}\n"
+    "{%- elif char == '\\\\' -%}{%- set state.escaped = true -%}\n"
+    "{%- elif char == '\"' -%}{%- set state.quoted = false -%}{%- endif -%}\n"
+    "{%- elif char == '\"' -%}{%- set state.quoted = true -%}{{- char -}}\n"
+    "{%- elif char in [',', ':'] -%}{{- char + ' ' -}}\n"
+    "{%- elif char not in [' ', '\\n', '\\r', '\\t'] -%}{{- char -}}\n"
+    "{%- endif -%}\n"
+    "{%- endfor -%}\n"
+    "{%- endmacro -%}\n"
     "{%- set persona = messages[0].content if messages and messages[0].role == 'system' else '' -%}\n"
     "{%- set last = namespace(user=-1) -%}\n"
     "{%- for message in messages %}{% if message.role == 'user' %}{% set last.user = loop.index0 %}{% endif %}"
@@ -141,7 +157,7 @@ MISTRAL_V3_JINJA = (
     "{%- elif message.role == 'tool' -%}\n"
     "{%- set content = message.content -%}\n"
     "{%- set is_json = content is string and content[:1] in ['{', '['] -%}\n"
-    "{{- '[TOOL_RESULTS] {\"content\": ' + (content if is_json else content | tojson) -}}\n"
+    "{{- '[TOOL_RESULTS] {\"content\": ' + (spaced(content) if is_json else content | tojson) -}}\n"
     "{{- ', \"call_id\": \"' + message.tool_call_id + '\"}[/TOOL_RESULTS]' -}}\n"
     "{%- elif message.role == 'assistant' and message.tool_calls -%}\n"
     "{{- '[TOOL_CALLS] [' -}}\n"
