@@ -116,12 +116,19 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
         f"A step's prefixes are shared {factor:.2f} times over: "
         f"{'each is computed once' if sharing else 'padded batches are used'} (sharing: {config.sharing})",
     )
-    if data.num_dropped:
-        messages.warning(
-            f"{data.num_dropped:,} conversations are longer than max_seq_length={config.max_seq_length} "
-            "and are left out; none is ever cut."
-        )
+    _tell_dropped(config, data)
     return sharing
+
+
+def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
+    """Say what is left out for its length: a warning, unless only a subset was wanted anyway."""
+    if not data.num_dropped:
+        return
+    text = f"{data.num_dropped:,} conversations are longer than max_seq_length={config.max_seq_length} tokens"
+    if config.max_train_examples is None:
+        messages.warning(f"{text} and are left out; none is ever cut.")
+    else:
+        messages.say(_tag(config), f"The subset is taken from the shorter ones: {text}")
 
 
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
