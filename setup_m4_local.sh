@@ -26,7 +26,7 @@ check() {
 
 say "Preparing a Mac${rehearse:+ (a rehearsal)}"
 choose_python
-"$python" scripts/check_mac.py $rehearse || fail "This machine cannot train the M4 configuration; nothing was installed. Hint: see the lines above"
+"$python" scripts/check_mac.py --before-setup $rehearse || fail "This machine cannot train the M4 configuration; nothing was installed. Hint: see the lines above"
 
 say "Making the environment"
 pins=$(fingerprint requirements-local.txt requirements.txt pyproject.toml)

@@ -35,9 +35,9 @@ choose_python
 env=${WEATHERMAN_ENV:-$HOME/.weatherman/h100}
 [[ -n $rehearse ]] && env=$PWD/.venv
 export WEATHERMAN_ENV=$env
-"$python" scripts/check_gpu.py $rehearse || fail "This machine cannot train the H100 configuration; nothing was installed. Hint: see the lines above"
+"$python" scripts/check_gpu.py --before-setup $rehearse || fail "This machine cannot train the H100 configuration; nothing was installed. Hint: see the lines above"
 check accounts "$python" scripts/check_accounts.py --env=h100 --config "$config" $rehearse
-check "storage" "$python" scripts/check_storage.py --env=h100 --config "$config" $rehearse
+check "storage" "$python" scripts/check_storage.py --before-setup --env=h100 --config "$config" $rehearse
 
 say "Making the environment"
 # shellcheck source=scripts/make_h100_env.sh

@@ -77,7 +77,7 @@ def _run(
     from weatherman.preflight.probe import SystemProbe
 
     probe = SystemProbe()
-    target = Target(env or platform_of(config, probe), config, tuple(overrides or ()), rehearse, probe)
+    target = Target(env or platform_of(config, probe), config, tuple(overrides or ()), rehearse, probe=probe)
     raise typer.Exit(report(run_checks(target, groups), as_json=as_json))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from weatherman.model_place import DEMO_MODEL
 from weatherman.preflight import places
 from weatherman.preflight.finding import Finding, as_rehearsal, fail, ok, warn
+from weatherman.preflight.probe import NETWORK_LIMIT_S, within
 from weatherman.preflight.target import Target
 from weatherman.tracking import wandb_mode
 
@@ -26,7 +27,7 @@ def check_wandb(target: Target) -> Finding:
     code = "accounts.wandb"
     if places.setting(target, "report_to") != "wandb":
         return ok(code, "W&B is not asked for (report_to); events.jsonl has every metric")
-    mode, reason = wandb_mode()
+    mode, reason = within(NETWORK_LIMIT_S, wandb_mode) or ("offline", "its server's name cannot be looked up")
     if mode == "online":
         return ok(code, "W&B has a key and can be reached")
     text = f"W&B runs {mode}: {reason}; the run keeps its own record in events.jsonl all the same"

@@ -24,7 +24,7 @@ def check_compute(target: Target, device: str, min_cuda: str | None = None) -> F
         min_cuda: the oldest CUDA that PyTorch may be built with.
     """
     code = f"{device}.compute"
-    if installed_version("torch") is None:
+    if target.before_setup or installed_version("torch") is None:
         return not_installed(code, target)
     answer = target.probe.run([sys.executable, "-m", "weatherman.preflight.compute_test", device], _TIMEOUT_S)
     setup = f"run {SETUP[target.platform]}, which installs the pinned PyTorch"

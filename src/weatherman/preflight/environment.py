@@ -122,4 +122,5 @@ def torch_cuda_version() -> str | None:
 
 def not_installed(what: str, target: Target) -> Finding:
     """PyTorch has to be there before `what` can be known."""
-    return unknown(what, "PyTorch is not installed in this environment yet", f"run {SETUP[target.platform]}")
+    text = "whether the device computes is tried when PyTorch is installed"
+    return unknown(what, text, "" if target.before_setup else f"run {SETUP[target.platform]}")

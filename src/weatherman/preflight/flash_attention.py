@@ -54,7 +54,7 @@ def install(probe: Probe, build_minutes: int) -> str:
     """
     facts = probe.run([sys.executable, "-c", _FACTS], _INSTALL_TIMEOUT_S)
     try:
-        torch, cuda, abi, there = json.loads(facts.text.splitlines()[-1]) if facts else (None, None, None, False)
+        torch, cuda, abi, there = json.loads(facts.text.splitlines()[-1] if facts else "")
     except (ValueError, IndexError):
         return "PyTorch cannot be imported"
     if not cuda or not there:

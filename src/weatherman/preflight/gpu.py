@@ -102,7 +102,7 @@ def check_gpu(target: Target) -> Iterator[Finding]:
     if len(gpus) > 1:
         yield warn("gpu.count", f"{len(gpus)} GPUs found; training uses the first", "rent one GPU: the others are idle")
     yield check_capability(gpu)
-    yield from check_driver(target.probe, gpu)
+    yield from check_driver(target, gpu)
     yield check_compute(target, "cuda", MIN_CUDA)
 
 
@@ -130,9 +130,9 @@ def check_capability(gpu: Gpu) -> Finding:
     )
 
 
-def check_driver(probe: Probe, gpu: Gpu) -> Iterator[Finding]:
+def check_driver(target: Target, gpu: Gpu) -> Iterator[Finding]:
     """The driver against the least CUDA version, and against that of the PyTorch that is, or will be, installed."""
-    newest = driver_cuda(probe)
+    newest = driver_cuda(target.probe)
     update = "rent a pod on a host with a newer driver (RunPod: filter by CUDA version)"
     if newest is None:
         yield unknown("gpu.driver-cuda", f"nvidia-smi does not tell which CUDA version driver {gpu.driver} supports")
@@ -141,7 +141,7 @@ def check_driver(probe: Probe, gpu: Gpu) -> Iterator[Finding]:
         yield fail("gpu.driver-cuda", text, update)
     else:
         yield ok("gpu.driver-cuda", f"driver {gpu.driver} supports CUDA up to {newest}")
-    wheel = torch_cuda_version()
+    wheel = None if target.before_setup else torch_cuda_version()
     cuda, whose = (wheel, "the installed PyTorch") if wheel else (PINNED_CUDA, "the pinned PyTorch")
     needed = FIRST_DRIVER.get(version_key(cuda)[0])
     if needed is None:

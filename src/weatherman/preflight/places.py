@@ -6,11 +6,17 @@ import re
 import sys
 from pathlib import Path
 
+from weatherman.preflight.environment import installed_version
 from weatherman.preflight.probe import Probe
 from weatherman.preflight.target import Platform, Target, detect_platform
 
 WORKSPACE = Path("/workspace")
-_DEFAULTS = {"output_dir": "runs/run", "model_name_or_path": "smollm2-135m-instruct", "report_to": "none", "platform": "demo"}
+_DEFAULTS = {
+    "output_dir": "runs/run",
+    "model_name_or_path": "smollm2-135m-instruct",
+    "report_to": "none",
+    "platform": "demo",
+}
 
 
 def setting(target: Target, key: str) -> str:
@@ -59,6 +65,13 @@ def cached_model_bytes(target: Target) -> int:
 def environment(target: Target) -> Path:
     """The environment's folder: `$WEATHERMAN_ENV` while it is being set up, else the one that this runs in."""
     return Path(target.probe.environ.get("WEATHERMAN_ENV") or sys.prefix)
+
+
+def environment_is_made(target: Target) -> bool:
+    """Whether the environment is there, or at least as much of it as takes space."""
+    if chosen := target.probe.environ.get("WEATHERMAN_ENV"):
+        return (Path(chosen) / "bin" / "python").exists()
+    return not target.before_setup and installed_version("torch") is not None
 
 
 def platform_of(config: Path | None, probe: Probe) -> Platform:

@@ -6,15 +6,19 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 _RUN_TIMEOUT_S = 20.0
 _HTTP_TIMEOUT_S = 5.0
+NETWORK_LIMIT_S = 8.0
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,9 @@ class SystemProbe:
 
     def http_status(self, url: str, token: str | None = None) -> int | None:
         """Ask with HEAD; the token goes into a header and nowhere else."""
+        return within(NETWORK_LIMIT_S, lambda: self._head(url, token))
+
+    def _head(self, url: str, token: str | None) -> int | None:
         opener = urllib.request.build_opener(_NoRedirect)
         try:
             request = urllib.request.Request(url, method="HEAD")
@@ -111,6 +118,23 @@ class SystemProbe:
             return problem.code
         except (OSError, ValueError):
             return None
+
+
+def within(limit_s: float, ask: Callable[[], Answer]) -> Answer | None:
+    """Ask in a thread of its own and wait so long at most: name servers that do not answer have no time limit.
+
+    Args:
+        limit_s: seconds.
+        ask: the question; left to itself when the time is over.
+
+    Returns:
+        The answer, None if it did not come.
+    """
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(ask()), daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    return answers[0] if answers else None
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

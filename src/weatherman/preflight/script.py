@@ -11,7 +11,7 @@ from typing import NoReturn
 from weatherman import messages
 from weatherman.errors import EXIT_FAILED
 from weatherman.preflight.places import platform_of
-from weatherman.preflight.probe import Probe, SystemProbe
+from weatherman.preflight.probe import SystemProbe
 from weatherman.preflight.report import report
 from weatherman.preflight.runner import run_checks
 from weatherman.preflight.target import PLATFORMS, Platform, Target
@@ -31,10 +31,12 @@ def print_check(passed: bool, message: str) -> bool:
     return passed
 
 
-def validate(platform: Platform, groups: Sequence[str] = ("environment", "machine"), probe: Probe | None = None) -> bool:
+def validate(
+    platform: Platform, groups: Sequence[str] = ("environment", "machine"), probe: Probe | None = None
+) -> bool:
     """Run a platform's checks, print them, and say whether none failed."""
     print_header(f"Checking this machine for {platform}")
-    return report(run_checks(Target(platform, probe=probe or SystemProbe()), groups)) == 0
+    return report(run_checks(Target(platform), ("environment", "machine"))) == 0
 
 
 class Options(argparse.ArgumentParser):
@@ -42,10 +44,11 @@ class Options(argparse.ArgumentParser):
 
     def __init__(self, description: str) -> None:
         super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-        self.add_argument("--env", choices=PLATFORMS, help="whose thresholds count; else the configuration's, else this machine's")
+        self.add_argument("--env", choices=PLATFORMS, help="whose thresholds count; else the configuration's")
         self.add_argument("--config", type=Path, help="the training configuration; the platform's own by default")
         self.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override one key")
         self.add_argument("--rehearse", action="store_true", help="what the platform lacks cannot be known here")
+        self.add_argument("--before-setup", action="store_true", help="judge the machine, not this Python's packages")
         self.add_argument("--json", action="store_true", help="JSON on standard output, nothing else")
 
     def error(self, message: str) -> NoReturn:
@@ -69,7 +72,7 @@ def run_script(description: str, groups: Sequence[str], title: str, env: Platfor
     options = Options(description).parse_args()
     probe = SystemProbe()
     platform = options.env or env or platform_of(options.config, probe)
-    target = Target(platform, options.config, tuple(options.set), options.rehearse, probe)
+    target = Target(platform, options.config, tuple(options.set), options.rehearse, options.before_setup, probe)
     if not options.json:
         print_header(f"{title} ({platform})")
     return report(run_checks(target, groups), as_json=options.json)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherman.preflight import places
-from weatherman.preflight.environment import installed_version
 from weatherman.preflight.finding import Finding, as_rehearsal, fail, ok, unknown, warn
 from weatherman.preflight.target import Platform, Target
 
@@ -20,7 +19,7 @@ NEEDS_GB: dict[Platform, dict[str, float]] = {
 }
 # Free GB on the run's own volume: below the first a run is refused, below the second it is warned about.
 LIMITS_GB: dict[Platform, tuple[float, float]] = {"h100": (20, 30), "m4": (20, 30), "cpu": (3, 20)}
-_MODEL_IS_THERE = 0.9
+_MODEL_IS_THERE = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +73,9 @@ def check_space(target: Target, platform: Platform) -> Iterator[Finding]:
 def volumes(target: Target, platform: Platform) -> list[Volume]:
     """The volumes that a run writes to, the run's own first, each with what is still to be written there."""
     needs = dict(NEEDS_GB[platform])
-    if places.cached_model_bytes(target) / GIB >= _MODEL_IS_THERE * (needs["model"] - 1):
+    if places.cached_model_bytes(target) / GIB >= _MODEL_IS_THERE * needs["model"]:
         needs["model"] = 0
-    if installed_version("torch"):
+    if places.environment_is_made(target):
         needs["environment"] = 0
     homes = {"model": places.hub_cache(target), "environment": places.environment(target)}
     run_folder = places.output_dir(target)

@@ -26,6 +26,7 @@ class Target:
         config: the training configuration; None for the platform's own.
         overrides: `key=value` texts on top of it.
         rehearse: what is not ok about the platform is reported as "cannot know here".
+        before_setup: the environment is not made yet, so that the packages of this Python say nothing.
         probe: how the machine is asked; tests give their own.
     """
 
@@ -33,6 +34,7 @@ class Target:
     config: Path | None = None
     overrides: tuple[str, ...] = ()
     rehearse: bool = False
+    before_setup: bool = False
     probe: Probe = field(default_factory=SystemProbe)
 
     @property
