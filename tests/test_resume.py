@@ -95,6 +95,17 @@ def test_what_is_persisted(tmp_path: Path) -> None:
     assert written["last_resume_time"].endswith("+00:00")
 
 
+@pytest.mark.parametrize("name", ["last_checkpoint", "last_resume_time", "last_error", "run_id"])
+def test_state_without_a_key_is_refused(tmp_path: Path, name: str) -> None:
+    begin_attempt(tmp_path)
+    path = tmp_path / "resume_metadata.json"
+    raw = json.loads(path.read_text())
+    del raw[name]
+    path.write_text(json.dumps(raw))
+    with pytest.raises(WeathermanError, match=f"{name} is missing"):
+        begin_attempt(tmp_path)
+
+
 def test_finished_run_is_left_alone(tmp_path: Path) -> None:
     state = begin_attempt(tmp_path)
     record_finished(tmp_path, state)

@@ -96,8 +96,10 @@ def _read(output_dir: Path, *, warn: bool) -> ResumeState | None:
 
 def _checked(raw: dict[str, Any]) -> ResumeState:
     for name, kinds in _KINDS.items():
-        if type(raw.get(name)) not in kinds:
-            raise ValueError(f"{name} is {json.dumps(raw.get(name))[:40]}")
+        if name not in raw:
+            raise ValueError(f"{name} is missing")
+        if type(raw[name]) not in kinds:
+            raise ValueError(f"{name} is {json.dumps(raw[name])[:40]}")
     for name in ("last_step", "resume_count", "attempt"):
         if not 0 <= raw[name] < _MAX_COUNT:
             raise ValueError(f"{name} is impossible")
