@@ -31,10 +31,8 @@ def print_check(passed: bool, message: str) -> bool:
     return passed
 
 
-def validate(
-    platform: Platform, groups: Sequence[str] = ("environment", "machine"), probe: Probe | None = None
-) -> bool:
-    """Run a platform's checks, print them, and say whether none failed."""
+def validate(platform: Platform) -> bool:
+    """Check a platform's environment and machine, print what is found, and say whether nothing failed."""
     print_header(f"Checking this machine for {platform}")
     return report(run_checks(Target(platform), ("environment", "machine"))) == 0
 
