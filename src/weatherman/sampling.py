@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice, tee, zip_longest
 from typing import TypeVar
 
 import numpy as np
@@ -60,3 +61,9 @@ def seeded_subset(items: Sequence[Item], limit: int | None, seed: int) -> list[I
         return list(items)
     generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, len(items)])))
     return [items[index] for index in sorted(generator.choice(len(items), limit, replace=False))]
+
+
+def with_next(items: Iterable[Item]) -> Iterator[tuple[Item, Item | None]]:
+    """Pair each item with the one after it; the last with None."""
+    current, following = tee(items)
+    return zip_longest(current, islice(following, 1, None))

@@ -44,6 +44,9 @@ class Engine(Protocol):
     def prove_causality(self) -> None:
         """Raise `WeathermanError` if a changed future or sibling token changes what it must not."""
 
+    def prepare(self, plan: StepPlan) -> None:
+        """Begin the work of a step that comes next; `step` gives the same result without it."""
+
     def step(self, plan: StepPlan, learning_rate: float) -> StepResult:
         """Run one optimizer step; a loss or gradient that is not finite raises before the update."""
 

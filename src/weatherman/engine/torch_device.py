@@ -10,11 +10,8 @@ from typing import Any, Literal
 import torch
 
 from weatherman.engine.attention_choice import Kernel, choose_attention
+from weatherman.engine.token_budget import activation_bytes_per_token, free_system_bytes, token_budget
 from weatherman.errors import WeathermanError
-
-CPU_TOKENS_PER_CHUNK = 1024
-_ACTIVATION_FLOATS_PER_LAYER = 34
-_MEMORY_SHARE = 0.5
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -64,15 +61,21 @@ def device_name(device: torch.device) -> str:
     return f"{platform.processor() or platform.machine()} ({sys.platform}, {torch.get_num_threads()} threads)"
 
 
-def token_budget(device: torch.device, model_config: Any) -> int:
-    """Tokens per pass. On a CPU a fixed small number (larger passes leave the caches and are slower); else what fits
-    in half of the device's free memory, counting about 34 activations of hidden size per layer and token.
-    """
-    if device.type == "cpu":
-        return CPU_TOKENS_PER_CHUNK
+def choose_token_budget(device: torch.device, dtype: torch.dtype, model_config: Any, *, checkpointing: bool) -> int:
+    """Apply `token_budget` to this device's free memory and this model."""
+    per_token = activation_bytes_per_token(
+        hidden_size=model_config.hidden_size,
+        intermediate_size=model_config.intermediate_size,
+        num_layers=model_config.num_hidden_layers,
+        bytes_per_float=dtype.itemsize,
+        checkpointing=checkpointing,
+    )
+    return token_budget(device.type, _free_bytes(device), per_token)
+
+
+def _free_bytes(device: torch.device) -> int | None:
     if device.type == "cuda":
-        free_bytes = torch.cuda.mem_get_info(device)[0]
-    else:
-        free_bytes = torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
-    per_token = _ACTIVATION_FLOATS_PER_LAYER * 2 * model_config.hidden_size * model_config.num_hidden_layers
-    return max(1024, int(free_bytes * _MEMORY_SHARE / per_token) // 128 * 128)
+        return int(torch.cuda.mem_get_info(device)[0])
+    if device.type == "mps":
+        return int(torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return free_system_bytes()

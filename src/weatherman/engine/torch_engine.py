@@ -17,8 +17,9 @@ import torch
 from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
+from weatherman.engine.token_budget import HELD_PASSES
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
-from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, device_name, token_budget
+from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
 from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
 from weatherman.engine.torch_fast_lora import MergedLora
 from weatherman.engine.torch_generate import generate
@@ -33,6 +34,7 @@ from weatherman.engine.torch_lora import (
 )
 from weatherman.engine.torch_model import load_model
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
+from weatherman.engine.tree_ahead import TreeAhead
 from weatherman.errors import WeathermanError
 from weatherman.passes import plan_passes
 from weatherman.records import Rendered, StepPlan, StepResult
@@ -80,6 +82,7 @@ class TorchEngine:
             weight_decay=config.weight_decay,
             fused=self._device.type in ("cpu", "cuda"),
         )
+        self._trees = TreeAhead(lambda plan: self._build(plan.examples))
         self._info = EngineInfo(
             backend=f"torch {torch.__version__}",
             device=self._device.type,
@@ -90,7 +93,8 @@ class TorchEngine:
             num_threads=torch.get_num_threads(),
             num_parameters=sum(p.numel() for p in self._model.parameters() if not p.requires_grad),
             num_trainable_parameters=sum(p.numel() for p in self._parameters),
-            max_tokens_per_chunk=config.max_tokens_per_chunk or token_budget(self._device, base.config),
+            max_tokens_per_chunk=config.max_tokens_per_chunk
+            or choose_token_budget(self._device, dtype, base.config, checkpointing=config.gradient_checkpointing),
         )
 
     @property
@@ -113,6 +117,11 @@ class TorchEngine:
                 "this PyTorch build computes attention masks wrongly; use another version or device: cpu.",
             )
 
+    def prepare(self, plan: StepPlan) -> None:
+        """Begin the work of a step that comes next; `step` gives the same result without it."""
+        if self._info.sharing:
+            self._trees.prepare(plan)
+
     def step(self, plan: StepPlan, learning_rate: float) -> StepResult:
         """Run one optimizer step.
 
@@ -134,15 +143,20 @@ class TorchEngine:
         return StepResult(loss, grad_norm, plan.num_supervised_tokens, plan.num_effective_tokens, num_computed)
 
     def _tree_step(self, plan: StepPlan) -> tuple[float, int]:
-        budget = self._info.max_tokens_per_chunk
-        tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
+        tree = self._trees.tree(plan)
         with self._attention(TREE_ATTENTION):
             loss = tree_loss(self._network, tree, self._cut(tree), backward=True, step=plan.step)
         return loss, tree.num_computed_tokens
 
+    def _build(self, examples: Sequence[Rendered]) -> PrefixTree:
+        budget = self._info.max_tokens_per_chunk
+        return build_tree(examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
+
     def _cut(self, tree: PrefixTree) -> Any:
         budget = self._info.max_tokens_per_chunk
-        return plan_passes(tree, budget, None if self._config.gradient_checkpointing or budget is None else 2 * budget)
+        return plan_passes(
+            tree, budget, None if self._config.gradient_checkpointing or budget is None else HELD_PASSES * budget
+        )
 
     def _padded_step(self, plan: StepPlan) -> tuple[float, int]:
         size, loss, num_computed = self._config.per_device_train_batch_size, 0.0, 0
@@ -164,9 +178,7 @@ class TorchEngine:
             for begin in range(0, len(examples), size):
                 batch = examples[begin : begin + size]
                 if self._info.sharing:
-                    budget = self._info.max_tokens_per_chunk
-                    tree = build_tree(batch, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
-                    tree = replace(tree, num_supervised_tokens=num_tokens)
+                    tree = replace(self._build(batch), num_supervised_tokens=num_tokens)
                     total += tree_loss(self._network, tree, self._cut(tree), backward=False)
                 else:
                     total += padded_loss(self._network, batch, num_tokens, backward=False)

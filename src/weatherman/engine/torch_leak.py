@@ -27,20 +27,27 @@ def find_leak(network: Network, vocab_size: int, *, sharing: bool) -> str:
         What leaks, in words; empty when nothing does and the perturbed token itself was seen to matter.
     """
     tokens = np.random.default_rng(0).permutation(min(vocab_size, 4096))[: _PREFIX_TOKENS + 2 * _BRANCH_TOKENS + 1]
-    first = tokens[: _PREFIX_TOKENS + 2 * _BRANCH_TOKENS].astype(np.int32)
-    changed_at = _PREFIX_TOKENS + _BRANCH_TOKENS // 2
-    second = first.copy()
-    second[changed_at] = tokens[-1]
+    first = tokens[:-1].astype(np.int32)
     hidden = _tree_hidden if sharing else _row_hidden
-    before, after = hidden(network, first), hidden(network, second)
-    scale = float(before.abs().max())
-    difference = (before - after).abs().amax(dim=-1) / scale
-    allowed = torch.zeros(len(first), dtype=torch.bool)
-    end = _PREFIX_TOKENS + _BRANCH_TOKENS if sharing else len(first)
+    before = hidden(network, first)
+    for begin in (_PREFIX_TOKENS, _PREFIX_TOKENS + _BRANCH_TOKENS):  # each branch in turn: either may come first
+        changed_at = begin + _BRANCH_TOKENS // 2
+        second = first.copy()
+        second[changed_at] = tokens[-1]
+        end = begin + _BRANCH_TOKENS if sharing else len(first)
+        if leak := _compare(before, hidden(network, second), changed_at, begin, end):
+            return leak
+    return ""
+
+
+def _compare(before: Tensor, after: Tensor, changed_at: int, begin: int, end: int) -> str:
+    """Say what changed that must not have, or did not change that must: places changed_at .. end - 1 see the token."""
+    difference = (before - after).abs().amax(dim=-1) / before.abs().max()
+    allowed = torch.zeros(len(difference), dtype=torch.bool)
     allowed[changed_at:end] = True
     if float(difference[~allowed].max()) > _TOLERANCE:
-        where = int(torch.where(~allowed, difference.cpu(), 0).argmax())
-        kind = "a sibling branch" if where >= end else "a later token"
+        where = int(torch.where(~allowed, difference, 0).argmax())
+        kind = "a sibling branch" if where >= end or _PREFIX_TOKENS <= where < begin else "a later token"
         return f"changing {kind} at place {changed_at} changes the hidden state at place {where}"
     if float(difference[allowed].min()) <= 0:
         return f"changing token {changed_at} changes nothing after it"
