@@ -17,7 +17,7 @@ from weatherman.final_adapter import save_final_adapter
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report import write_report
 from weatherman.run import Run, open_run
-from weatherman.sampling import step_plans, steps_per_epoch, total_steps
+from weatherman.sampling import step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.schedule import learning_rate
 from weatherman.tracking import Tracker, start_tracker
 from weatherman.training_data import TrainingData, load_training_data
@@ -163,7 +163,7 @@ def _train_steps(
     pace = Pace(first_step, num_steps)
     tracker = _open_tracker(config, run)
     with ProgressDisplay(tag, num_steps, first_step, config.logging_steps) as show:
-        for plan in plans:
+        for plan, upcoming in with_next(plans):
             if stop.exit_code:  # asked before the first step: nothing new to save
                 break
             began_s = time.monotonic()
@@ -174,6 +174,8 @@ def _train_steps(
                 warmup_ratio=config.warmup_ratio,
                 kind=config.lr_scheduler_type,
             )
+            if upcoming:
+                engine.prepare(upcoming)
             result = engine.step(plan, rate)
             pace.add(result.num_effective_tokens, time.monotonic() - began_s)
             tracker.log(plan.step, run.record_step(plan, result, rate, pace, num_steps, engine.peak_memory_bytes()))
