@@ -11,6 +11,7 @@ from typing import Any
 from weatherman import messages
 from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.follow import Follower, last_lines, relay
+from weatherman.pod import ADAPTER
 from weatherman.process import identity
 from weatherman.resume import announce_resume
 from weatherman.run_status import read_status
@@ -95,7 +96,7 @@ class FirstSteps:
             where = event.get("url") or f"no page for this run; its metrics are in {self.events.path}"
             messages.say(self.job.tag, f"{event.get('tracker')}: {where}")
         elif kind == "step" and self.watch.num_steps in (1, 10):
-            messages.say(self.job.tag, f"step {event.get('step')}: loss {event.get('loss')}")
+            messages.say(self.job.tag, f"step {event.get('step')}: loss {self.watch.losses[-1]:.3f}")
         elif kind == "finish":
             self._finished = True
 
@@ -117,7 +118,7 @@ class FirstSteps:
         run, code = Path(self.job.run), record.exit_code or 0
         if code == 0:
             self._measured(0)
-            messages.success(f"Training is complete; the adapter is in {run / 'adapter'}")
+            messages.success(f"Training is complete; the adapter in {run / ADAPTER} is verified")
         elif code == EXIT_CRASH_LOOP:
             messages.error(record.cause)
         elif code == EXIT_FAILED:

@@ -67,7 +67,7 @@ def preflight(options: LaunchOptions, overrides: Sequence[str]) -> bool:
 
     def findings() -> Iterator[Finding]:
         for finding in run_checks(target):
-            yield _must_survive(finding) if options.auto_stop_pod else finding
+            yield _must_survive(finding) if options.auto_stop_pod and not options.rehearse else finding
         if options.platform == "m4":
             for finding in check_power(target.probe):
                 yield as_rehearsal(finding) if options.rehearse else finding
@@ -87,11 +87,16 @@ def plan(options: LaunchOptions, config: TrainingConfig, overrides: Sequence[str
 
     Returns:
         What it lets one expect; None if it cannot fit.
+
+    Raises:
+        WeathermanError: the data cannot be read.
     """
     target = Target(options.platform, options.config, tuple(overrides), options.rehearse)
     try:
         made = make_plan(config, device_bytes=device_bytes(target))
     except WeathermanError as problem:
+        if problem.code != "plan.model":  # data that cannot be read will not be read by the trainer either
+            raise
         messages.warning(f"No plan can be made, so the speed is not judged: {problem}")
         return Expectation()
     if report_plan(made) != 0:

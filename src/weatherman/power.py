@@ -25,7 +25,7 @@ _SLEEP_GAP_S = 30.0
 _WINDOW_STEPS = 20
 _SLOW, _RECOVERED = 0.7, 0.85
 _COOL = (
-    "give it air (a stand, lid open, no cushion), a cooler room, and close other programs; training goes on by itself"
+    "give it air (a stand, the lid open), a cooler room, and close other programs; training goes on"
 )
 
 

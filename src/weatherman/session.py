@@ -28,7 +28,7 @@ from weatherman.session_record import Job, SessionRecord, write_record
 from weatherman.webhook import notify
 
 _POLL_S = 0.2
-_RESTART_AFTER_S = 5.0
+_RESTART_AFTER_S = 2.0
 _SIGNALS = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
 
 

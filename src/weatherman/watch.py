@@ -178,12 +178,12 @@ def measured_lines(
         return []
     left_s = num_left * step_s
     end = now + datetime.timedelta(seconds=left_s)
-    lines = [
-        f"Measured {speed:,.0f} tokens/s over {watch.num_steps} steps, {step_s:.2f} s a step",
-        f"{num_left:,} steps are left: about {format_duration(left_s)}, until {end:%Y-%m-%d %H:%M} {end.tzname()}",
-    ]
+    lines = [f"Measured {speed:,.0f} tokens/s over {watch.num_steps} steps, {step_s:.2f} s a step"]
+    if num_left:
+        time_of_day = f"{end:%Y-%m-%d %H:%M} {end.tzname()}"
+        lines.append(f"{num_left:,} steps are left: about {format_duration(left_s)}, until {time_of_day}")
     if hourly_rate is not None:
         hours = (elapsed_s + left_s) / 3600
         cost = f"about ${hourly_rate * hours:.2f} = ${hourly_rate:.2f} an hour x {hours:.2f} hours"
-        lines.append(f"Cost of this launch, from its start to the last step: {cost}")
+        lines.append(f"Cost of this launch up to its last step: {cost}")
     return lines
