@@ -99,6 +99,7 @@ class _Session:
     screen: TextIO
     log: IO[str]
     record: SessionRecord
+    shown: Follower
     signals: _Signals = field(default_factory=_Signals)
     health: Health | None = None
 
@@ -127,7 +128,7 @@ class _Session:
 
     def _run_once(self, attempt: _Attempt) -> int:
         job, events = self.job, Path(self.job.run) / EVENTS_FILE
-        seen, shown = Follower(events, file_size(events)), Follower(Path(job.log), file_size(Path(job.log)))
+        seen = Follower(events, file_size(events))
         child = subprocess.Popen(
             job.command, cwd=job.folder, env=job.environ, stdin=subprocess.DEVNULL, stdout=self.log,
             stderr=subprocess.STDOUT, start_new_session=True,
@@ -138,23 +139,23 @@ class _Session:
         if self.health:
             keep_awake(child.pid)
         while (code := child.poll()) is None:
-            self._look(seen, shown, attempt)
+            self._look(seen, attempt)
             time.sleep(_POLL_S)
         self.signals.child_pid = None
-        self._look(seen, shown, attempt)
+        self._look(seen, attempt)
         return code
 
-    def _look(self, seen: Follower, shown: Follower, attempt: _Attempt) -> None:
+    def _look(self, seen: Follower, attempt: _Attempt) -> None:
         for event in seen.events():
             attempt.see(event)
             if self.health:
                 self.health.see(event)
         if self.health:
             self.health.poll()
-        self._show(shown)
+        self._show()
 
-    def _show(self, shown: Follower) -> None:
-        for text in shown.texts():
+    def _show(self) -> None:
+        for text in self.shown.texts():
             with contextlib.suppress(OSError, ValueError):  # the terminal may be gone; the log is not
                 relay(text, self.job.tag, self.screen)
 
@@ -165,7 +166,6 @@ class _Session:
 
     def _end(self, code: int, cause: str) -> int:
         """Say how it ended; after a success, verify the adapter, and only then stop the pod."""
-        shown = Follower(Path(self.job.log), file_size(Path(self.job.log)))
         try:
             if code == 0:
                 list_adapter(Path(self.job.run), f"{self.job.tag}-COMPLETE")
@@ -175,7 +175,7 @@ class _Session:
         self.note(exit_code=code, cause=cause.rstrip("."), trainer_pid=None)
         if code == 0 and self.job.auto_stop_pod:
             _stop_pod(self.job)
-        self._show(shown)
+        self._show()
         return code
 
 
@@ -216,7 +216,8 @@ def supervise(job: Job, screen: TextIO) -> int:
     # Line by line and appended: the trainer writes into the same file.
     with Path(job.log).open("a", encoding="utf-8", buffering=1) as log, contextlib.redirect_stdout(log):
         health = Health(SystemProbe()) if job.platform == "M4" else None
-        session = _Session(job, screen, log, record, health=health)
+        shown = Follower(Path(job.log), file_size(Path(job.log)))
+        session = _Session(job, screen, log, record, shown, health=health)
         session.signals.install()
         session.note()
         try:

@@ -6,14 +6,13 @@ configuration is recorded with the run. Nothing that goes wrong here ever stops 
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import threading
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlparse
 
 from weatherman import messages
 from weatherman.errors import WeathermanError
@@ -34,7 +33,7 @@ def notify(run_dir: Path, event: Literal["start", "resume", "end", "failure"]) -
     url = os.environ.get(VARIABLE, "").strip()
     if not url:
         return
-    if urlparse(url).scheme not in ("http", "https"):
+    if not url.lower().startswith(("http://", "https://")):
         _tell("it is no http or https address")
         return
     try:
@@ -53,7 +52,7 @@ def _send(url: str, body: bytes) -> None:
         request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
         with urllib.request.urlopen(request, timeout=_TIMEOUT_S):
             pass
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, http.client.HTTPException) as problem:
         _tell(str(getattr(problem, "reason", None) or problem))
 
 
