@@ -58,6 +58,11 @@ class ModelShape:
         """The weights that a token is multiplied with: all but the input embedding, which is looked up."""
         return self.num_parameters - (0 if self.tied else self.vocabulary * self.hidden)
 
+    def num_adapted_parameters(self, target_modules: list[str]) -> int:
+        """The base weights of the modules that get an adapter."""
+        pairs = [self.modules[name] for name in target_modules]
+        return self.num_layers * sum(inputs * outputs for inputs, outputs in pairs)
+
     def num_adapter_parameters(self, rank: int, target_modules: list[str]) -> int:
         """LoRA's weights: rank x (inputs + outputs) for each target module of each layer."""
         return self.num_layers * rank * sum(sum(self.modules[name]) for name in target_modules)

@@ -11,6 +11,7 @@ import numpy as np
 
 from weatherman.batching import MIN_SHARED_TOKENS, build_tree, decide_sharing, pad
 from weatherman.config import TrainingConfig
+from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, token_budget
 from weatherman.errors import WeathermanError
 from weatherman.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree
 from weatherman.model_place import DEMO_MODEL, cache_folder, model_folder
@@ -25,9 +26,8 @@ from weatherman.tokenizer import TextTokenizer, load_tokenizer
 MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
 HOURLY_RATES = (2.0, 3.0)
 _FLOPS_PER_PARAMETER = 4
-_CPU_TOKENS_PER_CHUNK = 1024
-_BYTES_OF_BUDGET = 34 * 2  # engine/torch_device.py: activations per layer, token and hidden unit
 _SAMPLED_STEPS = 8
+_KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
 # (peak FLOP/s, lowest and highest share of it that training reaches): paper figures and experience, not measured here.
 _H100 = (989e12, 0.25, 0.45)
 _M4 = (4.3e12, 0.35, 0.75)
@@ -107,11 +107,14 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
     """Tokens of a pass: the configuration's, else what the engine will choose on an otherwise empty device."""
     if config.max_tokens_per_chunk:
         return config.max_tokens_per_chunk
-    if run_device(config) == "cpu":
-        return _CPU_TOKENS_PER_CHUNK
-    free_bytes = limit_bytes - shape.num_parameters * dtype_bytes(config)
-    per_token = _BYTES_OF_BUDGET * shape.hidden * shape.num_layers
-    return max(1024, int(free_bytes / 2 / per_token) // 128 * 128)
+    per_token = activation_bytes_per_token(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_layers=shape.num_layers,
+        bytes_per_float=dtype_bytes(config),
+        checkpointing=config.gradient_checkpointing,
+    )
+    return token_budget(run_device(config), limit_bytes - shape.num_parameters * dtype_bytes(config), per_token)
 
 
 def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
@@ -133,14 +136,14 @@ def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int
 def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
     """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
     shape = require_shape(config)
-    length, budget = config.max_seq_length, chunk_tokens(config, require_shape(config), limit_bytes)
+    length, budget = config.max_seq_length, chunk_tokens(config, shape, limit_bytes)
     if config.sharing == "off":
         size = config.per_device_train_batch_size
         held = held_by_padding([length] * size, size * length)
     else:
-        tokens = budget if config.gradient_checkpointing else 2 * budget
-        seen = min(length, budget)
-        held = Held(tokens, 4 * tokens, tokens * seen, tokens // 2, trunk_tokens=min(length, budget))
+        trunk = length if config.gradient_checkpointing else min(length, HELD_PASSES * budget)
+        tokens = budget + trunk
+        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk_tokens=trunk)
     return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
 
 
@@ -241,7 +244,7 @@ def _sample_steps(
         if sharing:
             tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
             num_computed += tree.num_computed_tokens
-            found = [held_by_tree(tree, budget, None if config.gradient_checkpointing else 2 * budget)]
+            found = [held_by_tree(tree, budget, None if config.gradient_checkpointing else HELD_PASSES * budget)]
         else:
             rows = [plan.examples[begin : begin + size] for begin in range(0, len(plan.examples), size)]
             num_computed += sum(pad(batch_rows).ids.size for batch_rows in rows)
