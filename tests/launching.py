@@ -18,7 +18,7 @@ from weatherman.messages import LINE
 
 REPOSITORY = Path(__file__).parent.parent
 SESSION = "weatherman-training"
-SCRIPTS = ("train_h100_runpod.sh", "train_m4_local.sh", "setup_runpod_h100.sh", "setup_m4_local.sh")
+FILES = ("*.sh", "requirements*.txt", "environment-remote.yml", "pyproject.toml")
 
 
 class Project:
@@ -33,11 +33,12 @@ class Project:
     def __init__(self, root: Path, config: Path, sockets: str) -> None:
         self.folder, self.config, self.root = root / "my project", config, root
         self.folder.mkdir(parents=True)
-        for name in SCRIPTS:
-            shutil.copy(REPOSITORY / name, self.folder / name)
+        for path in (path for pattern in FILES for path in REPOSITORY.glob(pattern)):
+            shutil.copy(path, self.folder)
         for name in ("scripts", "configs"):
             shutil.copytree(REPOSITORY / name, self.folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in ("src", "data"):
+        for name in ("src", "data/synthetic"):
+            (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).symlink_to(REPOSITORY / name)
         (self.folder / ".venv").symlink_to(sys.prefix)
         model = next(line for line in config.read_text().splitlines() if line.startswith("model_name_or_path: "))
