@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from weatherman.process_env import malloc_settings
+
 PRELOADED = (
     "numpy", "torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "safetensors.torch",
     "weatherman.cli", "weatherman.train", "weatherman.engine.torch_engine", "weatherman.status",
@@ -125,6 +127,7 @@ class ForkServer:
             **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
             "WEATHERMAN_CACHE": str(folder / "cache"),
         }  # fmt: skip
+        self.environment |= malloc_settings(self.environment, sys.platform)  # else each command starts again by itself
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment, bufsize=0
         )
@@ -202,7 +205,7 @@ def _be_the_command(job: dict[str, Any]) -> None:
         os.close(number)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-    os.environ.update(job["env"])
+    os.environ.update({"WEATHERMAN_MALLOC": "1", **job["env"]})  # starting again would start the server again
     sys.argv = ["weatherman", *job["argv"]]
     if job["hold"]:
         os.kill(os.getpid(), signal.SIGSTOP)
