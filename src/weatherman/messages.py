@@ -7,11 +7,14 @@ forge a line, and secrets found in the environment never reach a line.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import re
 import sys
 import unicodedata
-from typing import TextIO
+from typing import Any, TextIO
 
 from weatherman.errors import Problems, WeathermanError
 
@@ -42,6 +45,7 @@ LINE = re.compile(r"^(\[(?:" + "|".join(TAGS) + r")\] |✅ SUCCESS: |⚠️ WARN
 _SECRET_NAME = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD|PASSWD|CREDENTIAL|WEBHOOK)", re.IGNORECASE)
 _SECRET_SHAPE = re.compile(r"\b(hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,})\b")
 _MIN_SECRET_LENGTH = 8
+_GONE = (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.ENXIO)  # a closed terminal, a full disk
 _UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
 
@@ -74,6 +78,40 @@ def _print(prefix: str, colour: str, text: str, stream: TextIO | None = None) ->
     if colour and _colour(stream):
         prefix = f"\033[{colour}m{prefix}\033[0m"
     print(f"{prefix} {line}", file=stream, flush=True)
+
+
+class _Lasting(io.RawIOBase):
+    """A descriptor to write to; what can no longer be written anywhere is dropped."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        return self._fd
+
+    def isatty(self) -> bool:
+        return os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self._fd, data)
+        except OSError as problem:
+            if problem.errno not in _GONE:
+                raise
+            return len(data)
+
+
+def outlast_the_output() -> None:
+    """From here on a terminal that closes, or a log on a full disk, loses lines and never stops this process."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        with contextlib.suppress(OSError, ValueError):  # a stream that is no file (a test's) has no such end
+            raw = io.BufferedWriter(_Lasting(stream.fileno()))
+            stream.flush()
+            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True))
 
 
 def say(tag: str, text: str) -> None:

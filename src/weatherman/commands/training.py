@@ -32,9 +32,11 @@ def train(
 
     Example: weatherman train --config configs/training_config_demo.yaml --set max_steps=20
     """
+    from weatherman import messages
     from weatherman.config import load_config
     from weatherman.run import next_run_folder
 
+    messages.outlast_the_output()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries about each other: nothing a user can mend
     loaded = load_config(config, overrides or ())
