@@ -194,7 +194,7 @@ def test_a_wrong_mask_is_found(base_folder: Path, monkeypatch: pytest.MonkeyPatc
 
     def broken(layout: Any, **kwargs: Any) -> Any:
         made = prepare(layout, **kwargs)
-        return torch_sdpa.SegmentSdpa(made.layout, [wrong(mask) for mask in made.masks])
+        return torch_sdpa.SegmentSdpa(made.layout, [[wrong(mask) for mask in blocks] for blocks in made.masks])
 
     monkeypatch.setattr(torch_sdpa.SegmentSdpa, "prepare", broken)
     with pytest.raises(WeathermanError, match=words) as caught:

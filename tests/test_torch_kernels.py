@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from torch_models_for_tests import TinyModel, assert_same, conversations, forests
 from weatherman.batching import build_tree
+from weatherman.engine import torch_sdpa
 from weatherman.engine.attention_choice import choose_attention
 from weatherman.engine.torch_attention import TREE_ATTENTION, PassLayout, TrunkLayer, lay_out
 from weatherman.engine.torch_flash import key_places
@@ -103,6 +104,11 @@ def test_kernels_agree_with_the_definition(layout: PassLayout, kernel: Any, flas
     torch.testing.assert_close(found, reference(layout, query, key, value, past), rtol=1e-5, atol=1e-5)
 
 
+def padded_to(mask: torch.Tensor, num_keys: int) -> torch.Tensor:
+    """A block's mask with the keys it does not even look at."""
+    return torch.nn.functional.pad(mask, (0, num_keys - mask.shape[1]), value=float("-inf"))
+
+
 @settings(max_examples=100, deadline=None)
 @given(forests(), st.integers(0, 30))
 def test_masks_of_random_trees(examples: list[Rendered], num_past: int) -> None:
@@ -112,10 +118,12 @@ def test_masks_of_random_trees(examples: list[Rendered], num_past: int) -> None:
     until = torch.from_numpy(subtree_ends(layout, layout.num_tokens))
     query, key = torch.arange(layout.num_tokens)[:, None], torch.arange(layout.num_tokens)
     assert torch.equal((key <= query) & (query < until), expected[:, num_past:])
-    masks = SegmentSdpa.prepare(layout, num_query_groups=1, dtype=torch.float32, device=CPU).masks
-    for offset, length, places, mask in zip(layout.offsets, layout.lengths, key_places(layout), masks, strict=True):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch_sdpa, "QUERY_BLOCK_TOKENS", 8)
+        masks = SegmentSdpa.prepare(layout, num_query_groups=1, dtype=torch.float32, device=CPU).masks
+    for offset, length, places, blocks in zip(layout.offsets, layout.lengths, key_places(layout), masks, strict=True):
         rows = expected[offset : offset + length]
-        assert torch.equal(rows[:, places], mask == 0)
+        assert torch.equal(rows[:, places], torch.cat([padded_to(mask, len(places)) for mask in blocks]) == 0)
         assert not rows[:, [p for p in range(num_past + layout.num_tokens) if p not in places]].any()
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torch_models_for_tests import TinyModel, assert_same, conversations, forests, randomise_lora_b, rendered
 from weatherman.batching import build_tree
+from weatherman.engine import torch_sdpa
 from weatherman.engine.torch_attention import TREE_ATTENTION
 from weatherman.engine.torch_fast_lora import MergedLora
 from weatherman.engine.torch_step import tree_loss
@@ -21,6 +22,12 @@ CUTS = [(None, None), (7, 0), (16, 20), (40, 0), (64, None), (1000, None)]
 TINY_CUTS = [(1, None), (1, 0), (3, None)]
 
 
+@pytest.fixture(autouse=True)
+def small_query_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of the tests are short: without this each would be one block."""
+    monkeypatch.setattr(torch_sdpa, "QUERY_BLOCK_TOKENS", 16)
+
+
 @pytest.fixture(scope="module")
 def models() -> dict[tuple[str, int, bool], TinyModel]:
     return {
@@ -30,7 +37,7 @@ def models() -> dict[tuple[str, int, bool], TinyModel]:
     }
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(forests(), st.sampled_from(CUTS + TINY_CUTS), st.sampled_from(KINDS), st.booleans(), st.sampled_from([1, 3, 8]))
 def test_random_trees_in_float64(
     models: dict[tuple[str, int, bool], TinyModel],

@@ -1,6 +1,9 @@
-"""Tree attention by one rectangular SDPA call per segment: CPU, MPS, and any GPU.
+"""Tree attention by rectangular SDPA calls per segment: CPU, MPS, and any GPU.
 
-Shape legend: H query heads, G key-value heads, R = H / G, n tokens of a segment, L tokens that it sees, D head size.
+A segment's queries go in blocks, so that most of what the causal mask hides is never computed.
+
+Shape legend: H query heads, G key-value heads, R = H / G, b queries of a block, L tokens that its last one sees,
+D head size.
 """
 
 from __future__ import annotations
@@ -13,24 +16,34 @@ from torch import Tensor, nn
 
 from weatherman.engine.torch_attention import PassLayout, TrunkLayer
 
+QUERY_BLOCK_TOKENS = 128
+
 
 @dataclass(frozen=True, slots=True)
 class SegmentSdpa:
-    """`masks[i]` is what is added to the scores [R * n, L] of segment i: 0 where attention is allowed, else -inf."""
+    """What block j of segment i adds to its scores is `masks[i][j]` [R * b, L]: 0 where allowed, else -inf."""
 
     layout: PassLayout
-    masks: list[Tensor]
+    masks: list[list[Tensor]]
 
     @classmethod
     def prepare(
         cls, layout: PassLayout, *, num_query_groups: int, dtype: torch.dtype, device: torch.device
     ) -> SegmentSdpa:
-        """Write out every segment's mask, once for all layers."""
+        """Write out every block's mask, once for all layers."""
         masks = []
         for place, length in enumerate(layout.lengths):
             num_before = layout.num_past_tokens + sum(layout.lengths[above] for above in layout.ancestors[place])
             mask = torch.full((length, num_before + length), float("-inf"), dtype=dtype, device=device)
-            masks.append(mask.triu_(num_before + 1).repeat(num_query_groups, 1))
+            mask.triu_(num_before + 1)
+            masks.append(
+                [
+                    mask[begin : begin + QUERY_BLOCK_TOKENS, : num_before + begin + QUERY_BLOCK_TOKENS].repeat(
+                        num_query_groups, 1
+                    )
+                    for begin in range(0, length, QUERY_BLOCK_TOKENS)
+                ]
+            )
         return cls(layout, masks)
 
     def attend(
@@ -46,14 +59,17 @@ class SegmentSdpa:
         for place, queries in enumerate(query.split(self.layout.lengths, dim=2)):
             inside = [*self.layout.ancestors[place], place]
             above = [trunk.seen() for trunk in past]
-            output = nn.functional.scaled_dot_product_attention(
-                queries.reshape(1, num_groups, -1, head_dim),
-                _join([k for k, _ in above] + [keys[i] for i in inside]),
-                _join([v for _, v in above] + [values[i] for i in inside]),
-                attn_mask=self.masks[place],
-                scale=scaling,
-            )
-            outputs.append(output.reshape(1, num_heads, -1, head_dim))
+            seen_keys = _join([k for k, _ in above] + [keys[i] for i in inside])
+            seen_values = _join([v for _, v in above] + [values[i] for i in inside])
+            for block, mask in zip(queries.split(QUERY_BLOCK_TOKENS, dim=2), self.masks[place], strict=True):
+                output = nn.functional.scaled_dot_product_attention(
+                    block.reshape(1, num_groups, -1, head_dim),
+                    seen_keys[:, :, : mask.shape[1]],
+                    seen_values[:, :, : mask.shape[1]],
+                    attn_mask=mask,
+                    scale=scaling,
+                )
+                outputs.append(output.reshape(1, num_heads, -1, head_dim))
         return _join(outputs)
 
 
