@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from fault_runs import FaultRuns
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -34,3 +39,13 @@ def tiny(tiny_source: Path, tmp_path: Path) -> Path:
     text = CONFIG.format(root=root).replace(f"{root}/model", f"{tiny_source}/model")
     config.write_text(text, encoding="utf-8")
     return config
+
+
+@pytest.fixture(scope="session")
+def fault_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultRuns]:
+    """A tiny setting, its untouched run and a fork server: what the fault tests start from."""
+    from fault_runs import FaultRuns
+
+    runs = FaultRuns(tmp_path_factory.mktemp("faults"))
+    yield runs
+    runs.close()

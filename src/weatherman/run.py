@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from weatherman import resume
-from weatherman.atomic import read_json_object, write_json
+from weatherman.atomic import write_json
 from weatherman.checkpoint import Checkpoint, clean_staging, newest_verified, save_checkpoint
+from weatherman.checkpoint_state import read_frozen, restore, write_state
 from weatherman.config import TrainingConfig
 from weatherman.disk_errors import as_disk_error
 from weatherman.engine.base import Engine
@@ -30,8 +31,6 @@ from weatherman.training_data import TrainingData
 from weatherman.webhook import notify
 
 RUN_FILE = "run.json"
-STATE_FILE = "state.json"
-_MAX_BYTES = 2**22
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
 _STEPS_OF_PATIENCE = 20
@@ -121,7 +120,7 @@ class Run:
         if self.checkpoint:
             resume.announce_resume(self.checkpoint.step)
             self.events.emit("resume", step=self.checkpoint.step)
-            self.frozen = read_json_object(self.checkpoint.path / STATE_FILE, _MAX_BYTES)["frozen"]
+            self.frozen = read_frozen(self.checkpoint.path)
         notify(self.output_dir, "resume" if self.checkpoint else "start")
 
     @property
@@ -168,7 +167,7 @@ class Run:
         """
         if self.frozen and self.checkpoint:
             warn_of_differences(self.frozen, engine.info)
-            engine.load(self.checkpoint.path)
+            restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
         path = self.output_dir / RUN_FILE
@@ -234,7 +233,7 @@ class Run:
         def write_files(folder: Path) -> None:
             engine.save_adapter(folder)
             engine.save_optimizer(folder)
-            write_json(folder / STATE_FILE, self._checkpoint_state(plan))
+            write_state(folder, plan, self.config.seed, self.frozen)
 
         began_s = time.monotonic()
         keep = self.config.save_total_limit
@@ -244,16 +243,6 @@ class Run:
         resume.record_checkpoint(self.output_dir, self.state, path)
         self.status.write(last_checkpoint=path.name)
         self.events.emit("checkpoint", step=plan.step, name=path.name, seconds=round(time.monotonic() - began_s, 3))
-
-    def _checkpoint_state(self, plan: StepPlan) -> dict[str, Any]:
-        """Order, dropout and schedule are functions of (seed, step): these two are the whole state of them."""
-        return {
-            "step": plan.step,
-            "epoch": plan.epoch,
-            "seed": self.config.seed,
-            "last_example_ids": list(plan.example_ids),
-            "frozen": self.frozen,
-        }
 
     def record_stop(self, exit_code: int) -> None:
         """The run saved and stops because a signal asked it to."""
