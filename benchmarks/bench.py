@@ -1,0 +1,220 @@
+"""Compare training steps on this machine's CPU: TRL, a plain loop, and ours with sharing off and on.
+
+Usage: python -m benchmarks.bench [--parts search,steps,batch,prefix,preparation] [--rounds 5] [--minutes 8] [--quick]
+
+Every measurement runs in a process of its own and is written to the result file at once; the same command again goes on
+where the last one stopped. The steps are interleaved: round R measures step R of every contender, in a rotated order.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import CONTENDERS
+from benchmarks.jobs import (
+    DEMO_CONFIG,
+    LEARNING_RATE,
+    OWN_TOKENS,
+    PREFIX_EXAMPLES,
+    ROOT,
+    STEP_EXAMPLES,
+    Job,
+    benchmark_config,
+    require_shape,
+)
+from benchmarks.results import ResultFile, basis
+from weatherman import messages
+from weatherman.config import TrainingConfig
+from weatherman.data.fingerprint import hash_file, hash_text
+from weatherman.process_env import malloc_settings
+
+TAG = "BENCH"
+PARTS = ("search", "steps", "batch", "prefix", "preparation")
+MICRO_BATCHES = (1, 2, 4, 8)
+BATCHES, QUICK_BATCHES = (1, 2, 4, 8, 16, 32), (1, 4)
+PREFIXES, QUICK_PREFIXES = (0, 128, 512, 1024), (0, 512)
+ROWS, QUICK_ROWS = (1000, 16_000), (1000,)
+GROWING = ("ours-off", "ours-on")
+UNSHARED_REPEATS = 5
+
+Wanted = tuple[str, str, int]  # contender, workload, repeat
+
+
+def wanted(parts: Sequence[str], *, rounds: int, quick: bool) -> Iterator[Wanted]:
+    """Everything to measure, in order.
+
+    Args:
+        parts: of `PARTS`.
+        rounds: 16-example steps of every contender.
+        quick: fewer points, no search.
+
+    Yields:
+        Contender, workload and repeat.
+    """
+    if "search" in parts and not quick:
+        yield from (("trl", f"search:{size}", 1) for size in MICRO_BATCHES)
+    if "steps" in parts:
+        names = list(CONTENDERS)
+        for number in range(1, rounds + 1):
+            yield "roofline", "shapes:0", number
+            turn = (number - 1) % len(names)
+            yield from ((name, f"step:{number}", 1) for name in names[turn:] + names[:turn])
+    if "prefix" in parts:
+        for tokens in QUICK_PREFIXES if quick else PREFIXES:
+            for repeat in range(1, 1 + (UNSHARED_REPEATS if tokens == 0 and not quick else 1)):
+                yield from ((name, f"prefix:{tokens}", repeat) for name in GROWING)
+    if "batch" in parts:
+        for size in QUICK_BATCHES if quick else BATCHES:
+            yield from ((name, f"batch:{size}", 1) for name in GROWING)
+    if "preparation" in parts:
+        yield from (("preparation", f"rows:{rows}", 1) for rows in (QUICK_ROWS if quick else ROWS))
+
+
+class Bench:
+    """Runs jobs and keeps their results.
+
+    Args:
+        results: where they go.
+        config_path: the configuration that the workers read.
+        config: the same, read.
+        state_folder: where adapters and optimizers wait between the steps.
+        lock_path: a file whose lock is held during each measurement; None for no lock.
+    """
+
+    def __init__(
+        self, results: ResultFile, config_path: Path, config: TrainingConfig, state_folder: Path, lock_path: Path | None
+    ) -> None:
+        self._results = results
+        self._config_path = config_path
+        self._data_hash = hash_text(hash_file(Path(config.train_file)), hash_file(Path(config.validation_file)))
+        self._state_folder = state_folder
+        self._lock_path = lock_path
+
+    def run(self, contender: str, workload: str, repeat: int) -> bool:
+        """Measure, unless it is there already.
+
+        Returns:
+            Whether it was measured now.
+        """
+        found_on = basis(contender, self._data_hash)
+        if self._results.find(contender, workload, repeat, found_on):
+            return False
+        job = self._job(contender, workload)
+        messages.say(TAG, f"{contender} {workload} (micro-batch {job.micro_batch})")
+        with self._lock():
+            figures = run_worker(job)
+        self._results.add(
+            {
+                "contender": contender,
+                "workload": workload,
+                "repeat": repeat,
+                "micro_batch": job.micro_batch,
+                "basis": found_on,
+                "at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                **figures,
+            }
+        )
+        return True
+
+    def _job(self, contender: str, workload: str) -> Job:
+        kind, _, number = workload.partition(":")
+        micro_batch = int(number) if kind == "search" else self._best_micro_batch()
+        state_in = state_out = None
+        if kind == "step":
+            state_out = str(self._state_folder / contender / number)
+            state_in = str(self._state_folder / contender / str(int(number) - 1)) if number != "1" else None
+        return Job(contender, workload, micro_batch, state_in, state_out, str(self._config_path))
+
+    def _best_micro_batch(self) -> int:
+        """TRL's fastest size, which every padded contender then uses; 1 if it was not searched."""
+        searched = [one for one in self._results.measurements if one["workload"].startswith("search:")]
+        fastest = min(searched, key=lambda one: one["wall_s"], default=None)
+        return fastest["micro_batch"] if fastest else 1
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if self._lock_path is None:
+            yield
+            return
+        with self._lock_path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def run_worker(job: Job) -> dict[str, Any]:
+    """Run one job in a new process, with the allocator settings that its users have.
+
+    Raises:
+        RuntimeError: the process failed; its last words are in the message.
+    """
+    environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", PYTHONPATH=str(ROOT))
+    if job.contender in CONTENDERS and CONTENDERS[job.contender].tuned_malloc:
+        environment.update(malloc_settings(environment, sys.platform))
+    command = [sys.executable, "-m", "benchmarks.worker", json.dumps(job.to_json())]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{job.contender} {job.workload} failed:\n{done.stderr[-2000:]}")
+    figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated, of: " + ", ".join(PARTS))
+    parser.add_argument("--rounds", type=int, default=5, help="16-example steps per contender")
+    parser.add_argument("--minutes", type=float, help="begin no measurement after this long; run again to go on")
+    parser.add_argument("--quick", action="store_true", help="one round and fewer points, into a file of its own")
+    parser.add_argument("--config", type=Path, default=DEMO_CONFIG)
+    parser.add_argument("--out", type=Path, help="the result file (benchmarks/results/DATE-cpu.json)")
+    parser.add_argument("--lock", type=Path, help="hold this file's lock during each measurement")
+    chosen = parser.parse_args(arguments)
+    chosen.parts = chosen.parts.split(",")
+    if unknown := set(chosen.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if chosen.out is None:
+        ending = "cpu-quick" if chosen.quick else "cpu"
+        chosen.out = ROOT / "benchmarks" / "results" / f"{datetime.date.today().isoformat()}-{ending}.json"
+    return chosen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is missing in the result file, then draw the plot."""
+    chosen = parse_arguments(arguments)
+    config = benchmark_config(chosen.config)
+    settings = {
+        "model": config.model_name_or_path,
+        "examples_per_step": STEP_EXAMPLES,
+        "learning_rate": LEARNING_RATE,
+        "lora": {"r": config.lora_r, "alpha": config.lora_alpha, "dropout": 0, "modules": list(config.target_modules)},
+        "prefix_examples": PREFIX_EXAMPLES,
+        "prefix_own_tokens": OWN_TOKENS,
+    }
+    results = ResultFile.open(chosen.out, require_shape(config), settings)
+    bench = Bench(results, chosen.config, config, ROOT / "runs" / "bench" / chosen.out.stem, chosen.lock)
+    began_s = time.monotonic()
+    for one in wanted(chosen.parts, rounds=1 if chosen.quick else chosen.rounds, quick=chosen.quick):
+        if chosen.minutes is not None and time.monotonic() - began_s > 60 * chosen.minutes:
+            messages.warning(f"stopped after {chosen.minutes:g} minutes; the same command goes on")
+            return 0
+        bench.run(*one)
+    results.write()
+    from benchmarks.plot import draw
+
+    messages.success(f"{chosen.out} and {draw(chosen.out)} are written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

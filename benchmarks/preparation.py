@@ -1,0 +1,52 @@
+"""How long it takes to render conversations and to build the prefix trees of all their steps."""
+
+from __future__ import annotations
+
+import time
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from benchmarks.jobs import STEP_EXAMPLES
+from weatherman.batching import MIN_SHARED_TOKENS, build_tree
+from weatherman.config import TrainingConfig
+from weatherman.data.read import read_conversations
+from weatherman.model_place import model_folder
+from weatherman.render import render_all
+from weatherman.sampling import step_plans, steps_per_epoch
+from weatherman.template import choose_template
+from weatherman.tokenizer import load_tokenizer
+
+
+def measure_preparation(config: TrainingConfig, rows: int) -> dict[str, Any]:
+    """Render the first `rows` conversations without a cache, and build an epoch's trees.
+
+    Args:
+        config: names the data and the tokenizer.
+        rows: conversations, of the training file and then the validation file.
+
+    Returns:
+        Counts and seconds; reading and checking the file is part of rendering.
+    """
+    tokenizer = load_tokenizer(model_folder(config.model_name_or_path), config.model_revision)
+    template = choose_template(config.chat_template, tokenizer.has)
+    files = [Path(config.train_file), Path(config.validation_file)]
+    began_s = time.perf_counter()
+    conversations = islice(chain.from_iterable(read_conversations(path) for path in files), rows)
+    rendered = list(render_all(conversations, template, tokenizer))
+    rendered_s = time.perf_counter()
+    examples = [view for views in rendered for view in views]
+    steps = steps_per_epoch(len(examples), STEP_EXAMPLES)
+    effective = computed = 0
+    for plan in step_plans(examples, batch_size=STEP_EXAMPLES, seed=config.seed, first_step=1, last_step=steps):
+        tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS)
+        effective += tree.num_effective_tokens
+        computed += tree.num_computed_tokens
+    return {
+        "rows": len(rendered),
+        "render_s": rendered_s - began_s,
+        "trees_s": time.perf_counter() - rendered_s,
+        "steps": steps,
+        "effective_tokens": effective,
+        "computed_tokens": computed,
+    }
