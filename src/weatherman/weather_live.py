@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import http.client
 import json
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from weatherman import __version__
+from weatherman.data.synth.chat import day_label
 from weatherman.data.synth.climate import DIRECTIONS
 from weatherman.weather_source import SourceError
 
@@ -20,22 +22,18 @@ _CURRENT = {
     "temperature_c": "temperature_2m",
     "feels_like_c": "apparent_temperature",
     "humidity_pct": "relative_humidity_2m",
-    "dew_point_c": "dew_point_2m",
     "wind_kmh": "wind_speed_10m",
     "gust_kmh": "wind_gusts_10m",
     "wind_dir": "wind_direction_10m",
-    "cloud_pct": "cloud_cover",
-    "precipitation_mm": "precipitation",
     "condition": "weather_code",
 }
 _DAILY = {
     "high_c": "temperature_2m_max",
     "low_c": "temperature_2m_min",
     "rain_chance_pct": "precipitation_probability_max",
-    "wind_kmh": "wind_speed_10m_max",
     "condition": "weather_code",
 }
-_WHOLE = ("humidity_pct", "wind_kmh", "gust_kmh", "cloud_pct", "rain_chance_pct")
+_WHOLE = ("humidity_pct", "wind_kmh", "gust_kmh", "high_c", "low_c", "rain_chance_pct")
 # WMO's code table 4677 as the service groups it, in the words of the training data.
 _CONDITIONS = {
     0: "clear sky", 1: "mostly clear", 2: "partly cloudy", 3: "overcast", 45: "fog", 48: "fog",
@@ -77,20 +75,21 @@ class LiveWeather:
 
     def get_current_weather(self, latitude: float, longitude: float) -> dict[str, Any]:
         """The service's present weather."""
-        raw = self._forecast(latitude, longitude, current=",".join(_CURRENT.values()))
-        current = raw["current"]
-        values = {name: _value(name, current[key]) for name, key in _CURRENT.items()}
-        return {**values, "observed_at": str(current["time"])}
+        current = self._forecast(latitude, longitude, current=",".join(_CURRENT.values()))["current"]
+        at = datetime.datetime.fromisoformat(current["time"])
+        return {**{name: _value(name, current[key]) for name, key in _CURRENT.items()}, "time": at.strftime("%H:%M")}
 
     def get_forecast(self, latitude: float, longitude: float, days: int) -> dict[str, Any]:
         """The service's daily forecast."""
         daily = self._forecast(latitude, longitude, daily=",".join(_DAILY.values()), forecast_days=days)["daily"]
-        return {
-            "daily": [
-                {"date": str(date), **{name: _value(name, daily[key][index]) for name, key in _DAILY.items()}}
-                for index, date in enumerate(daily["time"])
+        rows = [
+            [
+                day_label(datetime.date.fromisoformat(day)),
+                *(_value(name, daily[key][index]) for name, key in _DAILY.items()),
             ]
-        }
+            for index, day in enumerate(daily["time"])
+        ]
+        return {"columns": ["day", *_DAILY], "days": rows}
 
     def _forecast(self, latitude: float, longitude: float, **query: Any) -> dict[str, Any]:
         return self._get(self._forecast_url, latitude=latitude, longitude=longitude, timezone="auto", **query)
@@ -101,7 +100,7 @@ class LiveWeather:
             with urlopen(request, timeout=self._timeout_s) as response:
                 found = json.loads(response.read(_MAX_BYTES + 1))
         except HTTPError as problem:
-            name = "rate_limited" if problem.code == 429 else "service_unavailable"
+            name = {400: "bad_request", 429: "rate_limited"}.get(problem.code, "service_unavailable")
             raise SourceError(name, f"the weather service answered with status {problem.code}") from problem
         except TimeoutError as problem:
             raise SourceError("timeout", f"no response after {self._timeout_s:g} s") from problem

@@ -7,14 +7,13 @@ import math
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 from random import Random
 from typing import Any, Protocol
 
 from weatherman.data.fingerprint import hash_text
 from weatherman.data.synth.chat import forecast_result, place_result, weather_result
-from weatherman.data.synth.climate import Weather, current_weather, forecast
+from weatherman.data.synth.climate import Weather, current_weather, forecast, spanning
 from weatherman.data.synth.gazetteer import City, cities, namesakes
 
 _MAX_PLACES = 5
@@ -86,12 +85,7 @@ class MadeUpWeather:
         current = self._current(place)
         today = current.observed_at.date()
         found = forecast(_rng("forecast", place, today.isoformat()), place, today, days)
-        found[0] = replace(
-            found[0],
-            high_c=max(found[0].high_c, current.temperature_c),
-            low_c=min(found[0].low_c, current.temperature_c),
-        )
-        return forecast_result(found)
+        return forecast_result([spanning(found[0], current.temperature_c), *found[1:]])
 
     def _current(self, place: City) -> Weather:
         moment = self._now() + datetime.timedelta(hours=place.longitude * _HOURS_PER_DEGREE)

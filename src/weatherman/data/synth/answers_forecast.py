@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+from weatherman.data.synth.chat import WEEKDAYS
 from weatherman.data.synth.climate import Day
 from weatherman.data.synth.gazetteer import City
 from weatherman.data.synth.satire import dateline, newsroom
@@ -13,12 +14,11 @@ from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
 _LIKELY_PCT, _UNLIKELY_PCT = 50, 25
-_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 def weekday(day: date) -> str:
     """The English name; not the machine's locale."""
-    return _WEEKDAYS[day.weekday()]
+    return WEEKDAYS[day.weekday()]
 
 
 def day_name(day: Day, start: date) -> str:

@@ -133,6 +133,15 @@ def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     return [*asked, *(kind for kind in others if kind not in asked)][:count]
 
 
+def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
+    """An answer of one or two sentences: the report, and the verdict or the reading that was asked for."""
+    report = report_sentence(speaker, now, units)
+    if verdict := verdict_sentence(speaker, intent, now):
+        return join(report, verdict)
+    kinds = choose_facts(speaker, intent, now)[:1]
+    return join(report, facts_sentence(speaker, kinds, now, units)) if kinds else report
+
+
 def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general", *, short: bool = False) -> str:
     """An answer of two to five sentences.
 

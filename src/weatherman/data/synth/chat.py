@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import json
-import string
-from dataclasses import asdict, dataclass, field
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
 from random import Random
 from typing import Any
 
 from weatherman.data.synth.climate import Day, Weather
 from weatherman.data.synth.gazetteer import City
 
-_ID_LETTERS = string.ascii_letters + string.digits
+WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+NOW_KEYS = ("temperature_c", "feels_like_c", "humidity_pct", "wind_kmh", "gust_kmh", "wind_dir", "condition")
+FORECAST_COLUMNS = ("day", "high_c", "low_c", "rain_chance_pct", "condition")
+# Call ids are noise to be learnt. Three short words take half the tokens of nine random letters.
+_ID_WORDS = re.findall(
+    "...",
+    "airsunskyiceraynetkeymaploginkjetvanhubrowfitmixsetdayageartactrunflyboxpenkitgemarcpinrimdotionredoldbignewhotown",
+)
 
 
 def compact(value: Any) -> str:
@@ -31,14 +40,18 @@ def place_result(*cities: City) -> dict[str, Any]:
 
 def weather_result(weather: Weather) -> dict[str, Any]:
     """The result of asking for the present weather."""
-    fields = asdict(weather)
-    fields.pop("observed_at")
-    return {**fields, "observed_at": weather.observed_at.isoformat(timespec="minutes")}
+    return {**{key: getattr(weather, key) for key in NOW_KEYS}, "time": weather.observed_at.strftime("%H:%M")}
 
 
-def forecast_result(days: list[Day]) -> dict[str, Any]:
-    """The result of asking for a forecast."""
-    return {"daily": [{**asdict(day), "date": day.date.isoformat()} for day in days]}
+def forecast_result(days: Iterable[Day]) -> dict[str, Any]:
+    """The result of asking for a forecast: a table, since the names of its columns need not be said for each day."""
+    rows = [[day_label(day.date), day.high_c, day.low_c, day.rain_chance_pct, day.condition] for day in days]
+    return {"columns": list(FORECAST_COLUMNS), "days": rows}
+
+
+def day_label(day: date) -> str:
+    """``Sun 29``, in English whatever the locale."""
+    return f"{WEEKDAYS[day.weekday()][:3]} {day.day}"
 
 
 def coordinates(city: City) -> dict[str, float]:
@@ -48,10 +61,11 @@ def coordinates(city: City) -> dict[str, float]:
 
 @dataclass
 class Chat:
-    """The messages so far."""
+    """The messages so far; `places` are named by the user alone, beside their coordinates."""
 
     rng: Random
     messages: list[dict[str, Any]] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
 
     def system(self, text: str) -> None:
         """The persona."""
@@ -71,7 +85,7 @@ class Chat:
         Args:
             calls: (tool, arguments, result) of each.
         """
-        ids = ["".join(self.rng.choice(_ID_LETTERS) for _ in range(9)) for _ in calls]
+        ids = ["".join(self.rng.sample(_ID_WORDS, 3)) for _ in calls]
         listed = [
             {"id": id_, "type": "function", "function": {"name": name, "arguments": compact(arguments)}}
             for id_, (name, arguments, _) in zip(ids, calls, strict=True)

@@ -8,7 +8,7 @@ North American weather services, rain only from clouds, fog only in calm damp ai
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from random import Random
 
@@ -87,11 +87,11 @@ class Weather:
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """The forecast of one day."""
+    """The forecast of one day, in whole degrees as forecasts are given."""
 
     date: date
-    high_c: float
-    low_c: float
+    high_c: int
+    low_c: int
     rain_chance_pct: int
     wind_kmh: int
     condition: str
@@ -229,10 +229,16 @@ def forecast(rng: Random, city: City, start: date, num_days: int) -> list[Day]:
         wet = _wet_chance(city, region, day)
         mean = _day_mean_c(city, region, day) + anomaly
         spread = rng.uniform(2.5, 5.5) * (1.3 if region.wetness < 0.5 else 1.0)
-        high, low = round(mean + spread, 1), round(mean - spread, 1)
+        high, low = round(mean + spread), round(mean - spread)
         condition = _condition(rng, (high + mean) / 2, min(0.8, wet * 1.35))
         chance = rng.randint(55, 95) if condition in FALLING else rng.randint(0, 35 if condition != "clear sky" else 8)
         wind = round(min(70, rng.lognormvariate(2.7, 0.45))) + (12 if condition == "thunderstorm" else 0)
         days.append(Day(day, high, low, 5 * round(chance / 5), wind, condition))
         anomaly = 0.65 * anomaly + rng.gauss(0, 0.75 * _spread_c(city))
     return days
+
+
+def spanning(day: Day, temperature_c: float) -> Day:
+    """A day whose high and low hold a temperature that was measured in it."""
+    high, low = max(day.high_c, math.ceil(temperature_c)), min(day.low_c, math.floor(temperature_c))
+    return replace(day, high_c=high, low_c=low)

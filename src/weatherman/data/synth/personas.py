@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _RULES = (
-    "Take every weather figure from the tools, converted if asked, and never invent one. If a tool fails, say so; if a "
-    "place is ambiguous, ask. Put safety first, and decline kindly what is not about weather."
+    "Take every figure from the tools, converted if asked; never invent one. If a tool fails, say so; if a place is "
+    "ambiguous, ask. Put safety first. Kindly decline what is not about weather."
 )
 _WORDINGS: dict[str, tuple[str, ...]] = {
     "twain": (

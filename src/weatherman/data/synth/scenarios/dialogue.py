@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weatherman.data.synth.answers_forecast import day_clause, extreme_clause, rain_clause, span_answer, weekday
-from weatherman.data.synth.answers_now import Now, current_answer, fact_clause, verdict_sentence
+from weatherman.data.synth.answers_now import Now, brief_answer, current_answer, fact_clause, verdict_sentence
 from weatherman.data.synth.answers_units import converted
 from weatherman.data.synth.chat import place_result
 from weatherman.data.synth.gazetteer import City, draw_namesakes
@@ -77,12 +77,12 @@ def correction(scene: Scene) -> str:
     intent = choose_intent(scene, wrong) if "day" in wrong.situation.times else "general"
     ask_about(scene, wrong, "current", intent)
     scene.fetch_now(wrong)
-    scene.chat.answer(current_answer(speaker, wrong, scene.units, intent, short=True))
+    scene.chat.answer(brief_answer(speaker, wrong, scene.units, intent))
     scene.chat.user(ask(speaker, "correction", place=right.city.name, wrong=wrong.city.name))
     scene.geocode(right.city)
     scene.fetch_now(right)
-    sorry = sentence(speaker.open(speaker.say("correction", place=right.city.name)))
-    scene.chat.answer(join(sorry, current_answer(speaker, right, scene.units, intent, short=True)))
+    sorry = sentence(speaker.say("correction", place=right.city.name))
+    scene.chat.answer(join(sorry, brief_answer(speaker, right, scene.units, intent)))
     return scene.group(wrong.city, right.city)
 
 

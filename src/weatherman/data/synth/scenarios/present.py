@@ -8,7 +8,7 @@ from weatherman.data.synth.answers_forecast import day_clause, dry_or_wet, farew
 from weatherman.data.synth.answers_now import Now, current_answer, report_sentence
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import place_result
-from weatherman.data.synth.climate import FALLING, Day
+from weatherman.data.synth.climate import FALLING, Day, spanning
 from weatherman.data.synth.danger import DANGERS, danger_of, safety_answer
 from weatherman.data.synth.questions import ask
 from weatherman.data.synth.scene import Scene
@@ -28,6 +28,7 @@ def current(scene: Scene) -> str:
         intent = rng.choice(_LOCATED)
         where = {"lat": f"{now.city.latitude}", "lon": f"{now.city.longitude}"}
         scene.chat.user(ask(scene.speaker, "located", intent, place=now.city.name, **where))
+        scene.chat.places.append(now.city.name)
     else:
         intent = choose_intent(scene, now)
         ask_about(scene, now, "current", intent)
@@ -96,8 +97,7 @@ def today_as_observed(day: Day, now: Now) -> Day:
     """The forecast of today, made to agree with what is observed."""
     weather = now.weather
     chance = max(day.rain_chance_pct, 85) if weather.condition in FALLING else min(day.rain_chance_pct, 40)
-    high, low = max(day.high_c, weather.temperature_c), min(day.low_c, weather.temperature_c)
-    return replace(day, high_c=high, low_c=low, rain_chance_pct=chance, condition=weather.condition)
+    return replace(spanning(day, weather.temperature_c), rain_chance_pct=chance, condition=weather.condition)
 
 
 def trend_clause(scene: Scene, now: Now, use: Units, high_c: float) -> str:

@@ -25,17 +25,29 @@ def compare(scene: Scene) -> str:
 
 
 def parallel(scene: Scene) -> str:
-    """Three places at once, or the present and the forecast of one in one turn."""
-    if scene.rng.random() < 0.6:
-        places = scene.cities(3)
-        moment = scene.moment()
-        found = [scene.at(city, moment) for city in places]
-        names = dict(zip("abc", (city.name for city in places), strict=True))
-        scene.chat.user(ask(scene.speaker, "parallel", "several", **names))
+    """Two places looked up at once, three of known coordinates, or the present and the forecast of one in one turn."""
+    kind = scene.rng.choices((2, 3, 1), (30, 30, 40))[0]
+    return _both(scene) if kind == 1 else _several(scene, kind)
+
+
+def _several(scene: Scene, count: int) -> str:
+    moment = scene.moment()
+    found = [scene.at(city, moment) for city in scene.cities(count)]
+    places = [now.city for now in found]
+    if count == 2:
+        names = [city.name for city in places]
+        scene.chat.user(ask(scene.speaker, "parallel", "two", **dict(zip("ab", names, strict=True))))
         scene.geocode(*places)
-        scene.fetch_now(*found)
-        scene.chat.answer(several_answer(scene.speaker, found, scene.units))
-        return scene.group(*places)
+    else:
+        names = [f"{city.name} ({city.latitude}, {city.longitude})" for city in places]
+        scene.chat.user(ask(scene.speaker, "parallel", "several", **dict(zip("abc", names, strict=True))))
+        scene.chat.places += [city.name for city in places]
+    scene.fetch_now(*found)
+    scene.chat.answer(several_answer(scene.speaker, found, scene.units))
+    return scene.group(*places)
+
+
+def _both(scene: Scene) -> str:
     now, speaker = scene.now(), scene.speaker
     start = now.weather.observed_at.date()
     days = scene.days(now.city, start, scene.rng.choice((3, 4, 5, 6)))
@@ -43,6 +55,7 @@ def parallel(scene: Scene) -> str:
     span = span_words(len(days))
     where = {"lat": f"{now.city.latitude}", "lon": f"{now.city.longitude}"}
     scene.chat.user(ask(speaker, "parallel", "both", place=now.city.name, span=span, **where))
+    scene.chat.places.append(now.city.name)
     scene.chat.call(current_call(now.city, now.weather), forecast_call(now.city, days))
     report = report_sentence(speaker, now, scene.units)
     if speaker.chance(0.5):

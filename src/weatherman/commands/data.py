@@ -1,0 +1,142 @@
+"""`weatherman data build | check | stats | show`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weatherman.commands.options import JsonOption
+
+_FOLDER = Path("data/synthetic")
+_TRAIN, _VALIDATION = _FOLDER / "final_train.jsonl", _FOLDER / "final_validation.jsonl"
+
+data_app = typer.Typer(
+    name="data", help="The conversations: build, check, describe, look at tokens.", no_args_is_help=True
+)
+TrainArgument = Annotated[Path | None, typer.Argument(help="A JSONL file; by default the built training file.")]
+ValidationArgument = Annotated[
+    Path | None, typer.Argument(help="The held-out file; by default the built one, if no other file is named.")
+]
+SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the same bytes.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands."""
+    for command in (build, check, stats, show):
+        data_app.command()(command)
+    app.add_typer(data_app)
+
+
+def build(
+    seed: SeedOption = 42,
+    examples: Annotated[int, typer.Option("--examples", min=20, help="How many conversations.")] = 16_000,
+    personas: Annotated[
+        str, typer.Option("--personas", help="Comma-separated: twain, franklin, satire, neutral.")
+    ] = "twain,franklin,satire,neutral",
+    out: Annotated[Path, typer.Option("--out", help="The folder to write to.")] = _FOLDER,
+) -> None:
+    """Write final_train.jsonl, final_validation.jsonl and merge_metadata.json, and measure them.
+
+    Exit code 1: a goal is missed (a small set repeats itself less than a large one, but may miss shares).
+
+    Example: weatherman data build --seed 42 --examples 500 --personas twain,neutral --out /tmp/small
+    """
+    from weatherman import messages
+    from weatherman.data.publish import build_data_set, link_processed
+    from weatherman.errors import WeathermanError
+
+    reached = build_data_set(examples, seed, out, _chosen(personas))
+    if out == _FOLDER:
+        link_processed(out.parent)
+    if not reached:
+        raise WeathermanError("data.short", "the data falls short.", f"weatherman data check {out}/final_train.jsonl")
+    messages.success(f"{examples:,} conversations are in {out}, and every goal is reached.")
+
+
+def _chosen(text: str) -> list[str]:
+    """The personas of a list, in the builder's order.
+
+    Raises:
+        WeathermanError: there is no such persona.
+    """
+    from weatherman.data.synth.voices import PERSONAS
+    from weatherman.errors import WeathermanError
+
+    named = [name.strip() for name in text.split(",") if name.strip()]
+    strange = [name for name in named if name not in PERSONAS]
+    if strange or not named:
+        message = f"no persona {', '.join(strange)}." if strange else "no persona is named."
+        raise WeathermanError("data.no-persona", message, f"choose from {', '.join(PERSONAS)}.")
+    return [persona for persona in PERSONAS if persona in named]
+
+
+def check(
+    train: TrainArgument = None,
+    validation: ValidationArgument = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Validate files and measure them; for files built here also their promises. Exit code 1: something falls short.
+
+    Example: weatherman data check my_chats.jsonl --json
+    """
+    from weatherman.data.check.report import check as check_files
+
+    raise typer.Exit(check_files(*_files(train, validation), as_json=as_json))
+
+
+def _files(train: Path | None, validation: Path | None) -> tuple[Path, Path | None]:
+    return (train, validation) if train else (_TRAIN, _VALIDATION)
+
+
+def stats(
+    train: TrainArgument = None,
+    validation: ValidationArgument = None,
+    examples: Annotated[int, typer.Option("--examples", min=0, help="How many conversations to show.")] = 2,
+    seed: SeedOption = 42,
+    as_json: JsonOption = False,
+) -> None:
+    """The mix, a histogram of tokens, and a few conversations.
+
+    Example: weatherman data stats --examples 3
+    """
+    import json
+
+    from weatherman.data.check.stats import describe
+
+    files = [path for path in _files(train, validation) if path]
+    found, text = describe(files, 0 if as_json else examples, seed)
+    print(json.dumps(found, ensure_ascii=False, indent=1) if as_json else text)
+
+
+def show(
+    file: Annotated[Path, typer.Argument(help="A JSONL file.")],
+    line: Annotated[int, typer.Option("--line", "-n", min=1, help="Which line, from 1.")] = 1,
+    template: Annotated[str, typer.Option("--template", help="mistral-v3 or smollm2.")] = "smollm2",
+    tokenizer: Annotated[
+        Path | None, typer.Option("--tokenizer", help="A folder with a tokenizer, if not the template's own.")
+    ] = None,
+) -> None:
+    """Spell one conversation token by token; what is trained on is coloured, or stands between ⟦ and ⟧.
+
+    Example: weatherman data show data/synthetic/final_train.jsonl --line 3 --template mistral-v3
+    """
+    import os
+    import sys
+
+    from weatherman.data.check.tokens import mistral_tokenizer
+    from weatherman.errors import WeathermanError
+    from weatherman.model_place import demo_model_folder
+    from weatherman.show import show_line
+    from weatherman.template import TEMPLATES
+    from weatherman.tokenizer import load_tokenizer
+
+    if template not in TEMPLATES:
+        raise WeathermanError("data.no-template", f"no template {template!r}.", f"choose from {', '.join(TEMPLATES)}.")
+    if tokenizer:
+        chosen = load_tokenizer(tokenizer)
+    else:
+        chosen = mistral_tokenizer() if template == "mistral-v3" else load_tokenizer(demo_model_folder())
+    colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    print(show_line(file, line, TEMPLATES[template], chosen, colour=colour), end="")
