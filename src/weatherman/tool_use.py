@@ -51,7 +51,7 @@ def _run(call: ToolCall, source: WeatherSource) -> ToolOutcome:
     if call.name not in tools.declared:
         message = f"there is no tool {call.name!r}; declared: {', '.join(tools.declared)}"
         return ToolOutcome(call, {"error": "unknown_tool", "message": message}, False)
-    problems = list(tools.argument_problems(call.name, call.arguments))
+    problems = [*tools.argument_problems(call.name, call.arguments), *_off_the_globe(call.arguments)]
     if problems:
         return ToolOutcome(call, {"error": "invalid_arguments", "message": "; ".join(problems)}, False)
     try:
@@ -61,3 +61,13 @@ def _run(call: ToolCall, source: WeatherSource) -> ToolOutcome:
     except (KeyError, TypeError, ValueError, IndexError):  # the service's answer lacks what we read from it
         result = {"error": "bad_response", "message": "the weather service's answer could not be read"}
         return ToolOutcome(call, result, True)
+
+
+def _off_the_globe(arguments: dict[str, Any]) -> list[str]:
+    """Coordinates that no place has; the schema, which every prompt carries, leaves the limits out."""
+    limits = {"latitude": 90, "longitude": 180}
+    return [
+        f"{name}: {value} is not between -{limits[name]} and {limits[name]}"
+        for name, value in arguments.items()
+        if name in limits and isinstance(value, (int, float)) and not -limits[name] <= value <= limits[name]
+    ]
