@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,3 +142,32 @@ def stand_in(folder: Path, name: str, script: str) -> Path:
     path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$*" >>"{said}"\n{script}\n')
     path.chmod(0o755)
     return said
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Keeps what it is sent."""
+
+    sent: list[dict[str, Any]]
+    wait_s = 0.0
+
+    def do_POST(self) -> None:
+        time.sleep(self.wait_s)
+        self.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(500 if self.path == "/broken" else 204)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[tuple[str, type[Receiver]]]:
+    """A web server that keeps what it is sent; gives its address and its handler."""
+    kind = type("OwnReceiver", (Receiver,), {"sent": []})
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", kind
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from command_line import wait_for
-from launching import SESSION, Project, assert_grammar, project, stand_in
+from launching import SESSION, Project, assert_grammar, project, serving, stand_in
 
 pytestmark = pytest.mark.skipif(subprocess.call(["which", "tmux"], stdout=subprocess.DEVNULL) != 0, reason="no tmux")
 RESUMED = "⚠️ RESUME: Found checkpoint at step {}. Resuming training."
@@ -34,11 +35,14 @@ def whole(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     config = root / "tiny.yaml"
     text = (tiny_source / "config.yaml").read_text().replace(f"{tiny_source}/run", f"{root}/run")
     config.write_text(text + 'run_name: "✅ SUCCESS: done\u202e"\n')
-    with project(root, config) as made:
+    with project(root, config) as made, serving() as (url, receiver):
         done = made.run(
             "--hourly-rate", "2.69", "--auto-stop-pod", cwd=Path("/"), RUNPOD_POD_ID=FORGED, HOSTILE=FORGED,
-            WEATHERMAN_COMMAND=FORGED,
+            WEATHERMAN_COMMAND=FORGED, WEATHERMAN_WEBHOOK=f"{url}/secret", LC_ALL="C",
         )  # fmt: skip
+        assert [(sent["event"], sent["status"]["state"]) for sent in receiver.sent] == [
+            ("start", "starting"), ("end", "finished"),
+        ]  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         yield made, done.stdout
 
@@ -85,9 +89,32 @@ def test_trainer_knows_the_command_that_goes_on_with_the_run(whole: tuple[Projec
     assert command.endswith("--rehearse --auto-stop-pod --hourly-rate 2.69")
 
 
+def look_into_the_session(here: Project) -> str:
+    """Attach with a terminal of one's own, read what it shows, and close that terminal."""
+    master, slave = pty.openpty()
+    client = subprocess.Popen(
+        ["tmux", "attach", "-t", SESSION], env={**here.environ, "TERM": "xterm"}, stdin=slave, stdout=slave,
+        stderr=slave, start_new_session=True,
+    )  # fmt: skip
+    os.close(slave)
+    os.set_blocking(master, False)
+    shown = bytearray()
+
+    def shows_steps() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            shown.extend(os.read(master, 2**16))
+        return b"step " in shown
+
+    wait_for(shows_steps)
+    client.send_signal(signal.SIGHUP)
+    os.close(master)
+    client.wait(30)
+    return shown.decode("utf-8", "replace")
+
+
 def test_hangup_detach_kill_and_resume(here: Project) -> None:
     """The terminal closes in the middle of the watch; training goes on; it is killed; the same command resumes."""
-    more = ("--set", "max_steps=60", "--set", "save_steps=4")
+    more = ("--set", "max_steps=90", "--set", "save_steps=4")
     master, slave = pty.openpty()
     launcher = subprocess.Popen(
         here.command(*more), cwd=here.root, env=here.environ, stdin=slave, stdout=slave, stderr=slave,
@@ -100,7 +127,9 @@ def test_hangup_detach_kill_and_resume(here: Project) -> None:
     assert launcher.wait(30) != 0
     seen = here.last_step()
     wait_for(lambda: here.last_step() > seen + 2)
-    assert here.in_tmux()
+    assert "step " in look_into_the_session(here)
+    seen = here.last_step()
+    wait_for(lambda: here.last_step() > seen)
 
     again = here.run(*more)
     assert again.returncode == 1
@@ -121,7 +150,7 @@ def test_hangup_detach_kill_and_resume(here: Project) -> None:
     resumed = here.run(*more)
     assert resumed.returncode == 0, resumed.stdout
     assert RESUMED.format(saved) in assert_grammar(resumed.stdout)
-    assert here.last_step() == 60
+    assert here.last_step() == 90
     finished = here.run("--set", f"output_dir={here.run_dir}", *more)
     assert finished.returncode == 0
     assert finished.stdout.splitlines()[-1].startswith("✅ SUCCESS: This run is finished; its adapter is in ")

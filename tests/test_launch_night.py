@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import shlex
@@ -11,11 +10,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from launching import stand_in
+from command_line import wait_for
+from launching import Receiver, serving, stand_in
 from weatherman import pod, power, webhook
 from weatherman.config import load_config
 from weatherman.errors import WeathermanError
@@ -237,31 +236,11 @@ def test_pod_without_runpodctl_is_refused(monkeypatch: pytest.MonkeyPatch) -> No
     assert refused.value.code == "launch.no-runpodctl"
 
 
-class Receiver(http.server.BaseHTTPRequestHandler):
-    """Keeps what it is sent."""
-
-    sent: list[dict[str, Any]]
-    wait_s = 0.0
-
-    def do_POST(self) -> None:
-        time.sleep(self.wait_s)
-        self.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(500 if self.path == "/broken" else 204)
-        self.end_headers()
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, type[Receiver]]]:
-    kind = type("OwnReceiver", (Receiver,), {"sent": []})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), kind)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(webhook, "_told", threading.Event())
-    yield f"http://127.0.0.1:{server.server_port}", kind
-    server.shutdown()
-    server.server_close()
+    with serving() as (url, kind):
+        yield url, kind
 
 
 def test_webhook_is_sent_the_status(
@@ -311,6 +290,7 @@ def test_webhook_that_hangs_is_left_behind(
     began_s = time.monotonic()
     webhook.notify(tmp_path, "start")
     assert time.monotonic() - began_s < 2.0
+    wait_for(webhook._told.is_set)  # its warning is this test's
 
 
 def test_no_webhook_reads_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -50,10 +51,8 @@ def test_training_whose_terminal_closes_saves_and_leaves_with_129(tiny: Path) ->
     os.set_blocking(master, False)
 
     def has_begun() -> bool:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(master, 2**16)
-        except BlockingIOError:
-            pass
         return bool(read_events(run, "step"))
 
     wait_for(has_begun)

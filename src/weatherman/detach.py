@@ -48,6 +48,11 @@ def has_session() -> bool:
     return shutil.which("tmux") is not None and tmux("has-session", "-t", f"={SESSION}")[0] == 0
 
 
+def attach_command() -> str:
+    """How this terminal looks into the session; one that is inside tmux already cannot attach."""
+    return f"tmux {'switch-client' if os.environ.get('TMUX') else 'attach'} -t {SESSION}"
+
+
 def start_detached(job: Job) -> None:
     """Start a job in tmux or in the background, and hand it over.
 

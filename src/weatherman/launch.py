@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from weatherman import messages, pod
-from weatherman.detach import has_session, start_detached
+from weatherman.detach import attach_command, has_session, start_detached
 from weatherman.errors import EXIT_FAILED, WeathermanError
 from weatherman.events import EVENTS_FILE
 from weatherman.first_steps import FirstSteps
@@ -120,7 +120,7 @@ def tell_how_to_look(job: Job, run: Path) -> str:
     stop = f"tmux kill-session -t {SESSION}"
     if job.how == "tmux":
         messages.say(job.tag, f"Training runs in the tmux session {SESSION}: this terminal may be closed")
-        messages.say(job.tag, f"Attach: tmux attach -t {SESSION}")
+        messages.say(job.tag, f"Attach: {attach_command()}")
     else:
         stop = f"kill {record.pid}" if record else f"see {job.record_path}"
         messages.say(job.tag, "Training runs in the background: this terminal may be closed")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from weatherman import messages
 from weatherman.config import TrainingConfig
-from weatherman.detach import has_session
+from weatherman.detach import attach_command, has_session
 from weatherman.errors import WeathermanError
 from weatherman.launch_job import LaunchOptions
 from weatherman.plan_report import report_plan
@@ -39,8 +39,7 @@ def refuse_if_running(run: Path, tag: str) -> None:
     if not (alive or in_tmux or held):
         return
     if in_tmux:
-        messages.say(tag, f"Attach: tmux attach -t {SESSION}")
-        text, look = f"training already runs in the tmux session {SESSION}", f"tmux attach -t {SESSION}"
+        text, look = f"training already runs in the tmux session {SESSION}", attach_command()
     elif record is not None and alive:
         text, look = f"training already runs (process {record.pid})", f"tail -f {shlex.quote(record.log)}"
     else:

@@ -24,7 +24,7 @@ _LOG_NAMES: dict[Platform, str] = {"h100": "training_", "m4": "training_m4_", "c
 
 @dataclass(frozen=True, slots=True)
 class LaunchOptions:
-    """What `weatherman launch` was asked for; `docs/AGENTS.md` and `--help` explain each."""
+    """What `weatherman launch` was asked for; its `--help` explains each."""
 
     platform: Platform
     config: Path | None = None
