@@ -16,7 +16,7 @@ from weatherman.engine.token_budget import HELD_PASSES
 from weatherman.engine.torch_engine import TorchEngine
 from weatherman.memory import Memory, estimate_memory, held_by_padding, held_by_tree
 from weatherman.model_shape import model_shape
-from weatherman.planning import dtype_bytes
+from weatherman.plan_time import dtype_bytes
 from weatherman.records import Rendered, StepPlan
 
 SUPERVISED = 80

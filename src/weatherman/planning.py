@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import time
+import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from weatherman.batching import MIN_SHARED_TOKENS, build_tree, decide_sharing, pad
+from weatherman.batching import MIN_SHARED_TOKENS, build_tree, decide_sharing
 from weatherman.config import TrainingConfig
 from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, token_budget
 from weatherman.errors import WeathermanError
 from weatherman.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree
 from weatherman.model_place import DEMO_MODEL, cache_folder, model_folder
 from weatherman.model_shape import ModelShape, model_shape
+from weatherman.plan_time import dtype_bytes, estimate_time, run_device
 from weatherman.records import Rendered
 from weatherman.render_file import render_file
 from weatherman.rough_tokenizer import RoughTokenizer
@@ -25,13 +27,8 @@ from weatherman.tokenizer import TextTokenizer, load_tokenizer
 
 MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
 HOURLY_RATES = (2.0, 3.0)
-_FLOPS_PER_PARAMETER = 4
 _SAMPLED_STEPS = 8
 _KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
-# (peak FLOP/s, lowest and highest share of it that training reaches): paper figures and experience, not measured here.
-_H100 = (989e12, 0.25, 0.45)
-_M4 = (4.3e12, 0.35, 0.75)
-_CPU_UTILISATION = (0.3, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +74,6 @@ class Plan:
         """The plan as plain JSON values."""
         memory = {**asdict(self.memory), "total": self.memory.total}
         return {**asdict(self), "memory": memory, "fits": self.fits, "cost": self.cost}
-
-
-def run_device(config: TrainingConfig) -> str:
-    """The device that a run of this configuration is planned for."""
-    return {"h100": "cuda", "m4": "mps", "demo": "cpu"}[config.platform] if config.device == "auto" else config.device
-
-
-def dtype_bytes(config: TrainingConfig) -> int:
-    """Bytes of a frozen weight."""
-    dtype = ("float32" if run_device(config) == "cpu" else "bfloat16") if config.dtype == "auto" else config.dtype
-    return {"float32": 4, "bfloat16": 2}[dtype]
 
 
 def require_shape(config: TrainingConfig) -> ModelShape:
@@ -235,57 +221,31 @@ def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str]]:
 def _sample_steps(
     config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, budget: int
 ) -> tuple[Held, float]:
-    """The worst moment of a few steps, and how many tokens they compute for each that is trained on."""
-    worst, num_effective, num_computed = Held(0, 0, 0, 0), 0, 0
-    size, batch = config.per_device_train_batch_size, config.effective_batch_size
+    """The worst moment of a few steps and of one with the longest examples, and the computed tokens per trained one."""
+    batch, num_effective, num_computed = config.effective_batch_size, 0, 0
+    longest = sorted(examples, key=lambda example: len(example.ids))[-batch:]
+    moments = [_compute(config, longest, sharing, budget)[0]]
     for step in np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int)):
         (plan,) = step_plans(examples, batch_size=batch, seed=config.seed, first_step=int(step), last_step=int(step))
+        held, computed = _compute(config, plan.examples, sharing, budget)
+        moments.append(held)
         num_effective += plan.num_effective_tokens
-        if sharing:
-            tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
-            num_computed += tree.num_computed_tokens
-            found = [held_by_tree(tree, budget, None if config.gradient_checkpointing else HELD_PASSES * budget)]
-        else:
-            rows = [plan.examples[begin : begin + size] for begin in range(0, len(plan.examples), size)]
-            num_computed += sum(pad(batch_rows).ids.size for batch_rows in rows)
-            found = [
-                held_by_padding([len(one.ids) for one in some], sum(one.num_supervised_tokens for one in some))
-                for some in rows
-            ]
-        worst = max([worst, *found], key=lambda held: (held.tokens, held.scores))
-    return worst, num_computed / max(1, num_effective)
+        num_computed += computed
+    return max(moments, key=lambda held: (held.tokens, held.scores)), num_computed / max(1, num_effective)
 
 
-def estimate_time(
-    config: TrainingConfig, shape: ModelShape, num_computed_tokens: int
-) -> tuple[tuple[float, float], str]:
-    """Seconds as a range, and the assumption behind it: 4 FLOPs a parameter and computed token (LoRA trains no base
-    weight, so the backward pass costs as much as the forward one; recomputation is in the utilisation).
-    """
-    flops = _FLOPS_PER_PARAMETER * shape.num_computing_parameters * num_computed_tokens
-    device = run_device(config)
-    if device == "cpu":
-        peak, (low, high) = measure_peak_flops(), _CPU_UTILISATION
-        source = f"this machine's float32 matrix peak, measured: {peak / 1e9:.0f} GFLOP/s"
-    else:
-        peak, low, high = _H100 if device == "cuda" else _M4
-        source = f"{'one H100: 989' if device == 'cuda' else 'an M4 with 10 GPU cores: 4.3'} TFLOP/s on paper"
-    words = (
-        f"time is an estimate: {source}, {low:.0%} to {high:.0%} of it reached, 4 FLOPs a parameter and computed token"
-    )
-    return (flops / (peak * high), flops / (peak * low)), words
-
-
-def measure_peak_flops() -> float:
-    """The float32 matrix product's speed here, in FLOP/s: the best of a few, in a fraction of a second."""
-    size = 768
-    left = np.ones((size, size), np.float32)
-    best_s = 1e9
-    for _ in range(5):
-        began_s = time.perf_counter()
-        np.matmul(left, left)
-        best_s = min(best_s, time.perf_counter() - began_s)
-    return float(2 * size**3 / best_s)
+def _compute(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
+    """The worst moment of a step, and the tokens that it computes."""
+    if sharing:
+        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
+        most = None if config.gradient_checkpointing else HELD_PASSES * budget
+        return held_by_tree(tree, budget, most), tree.num_computed_tokens
+    size = config.per_device_train_batch_size
+    rows = [step[begin : begin + size] for begin in range(0, len(step), size)]
+    moments = [
+        held_by_padding([len(one.ids) for one in some], sum(one.num_supervised_tokens for one in some)) for some in rows
+    ]
+    return max(moments, key=lambda held: held.tokens), sum(moment.tokens for moment in moments)
 
 
 def _rates(config: TrainingConfig) -> tuple[float, float] | None:
@@ -295,6 +255,4 @@ def _rates(config: TrainingConfig) -> tuple[float, float] | None:
 
 
 def _machine_memory_bytes() -> int:
-    import os
-
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
