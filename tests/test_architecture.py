@@ -22,13 +22,13 @@ FLOORS = {
     "events": "events progress run_status status session_record adapter_place",
     "engine": "engine engine.*",
     "tracking": "tracking webhook",
-    "planning": "memory planning plan_report",
+    "planning": "memory planning plan_report plan_time",
     "run": "training_data evaluation effect provenance checkpoint_state run final_adapter",
     "report": "report report_*",
     "train": "train",
     "preflight": "preflight preflight.*",
     "launch": "launch launch_* session detach follow watch first_steps rehearsal power pod",
-    "use": "weather_source weather_live tool_use chat chat_terminal compare modelfile export",
+    "use": "weather_source weather_live tool_use chat chat_terminal compare modelfile export wandb_status",
     "commands": "commands commands.* cli __init__",
 }
 HEAVY = {"torch", "peft"}
