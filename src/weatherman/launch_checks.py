@@ -91,6 +91,8 @@ def plan(options: LaunchOptions, config: TrainingConfig, overrides: Sequence[str
         WeathermanError: the data cannot be read.
     """
     target = Target(options.platform, options.config, tuple(overrides), options.rehearse)
+    if options.rehearse:  # not the platform's device: the stand-in's figures there would say nothing
+        config = config.model_copy(update={"device": "cpu"})
     try:
         made = make_plan(config, device_bytes=device_bytes(target))
     except WeathermanError as problem:
