@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from weatherman.process_env import malloc_settings
+
 from benchmarks.contenders import CONTENDERS
 from benchmarks.jobs import (
     DEMO_CONFIG,
@@ -37,9 +39,7 @@ from benchmarks.results import ResultFile, basis
 from weatherman import messages
 from weatherman.config import TrainingConfig
 from weatherman.data.fingerprint import hash_file, hash_text
-from weatherman.process_env import malloc_settings
 
-TAG = "BENCH"
 PARTS = ("search", "steps", "batch", "prefix", "preparation")
 MICRO_BATCHES = (1, 2, 4, 8)
 BATCHES, QUICK_BATCHES = (1, 2, 4, 8, 16, 32), (1, 4)
@@ -90,16 +90,24 @@ class Bench:
         config: the same, read.
         state_folder: where adapters and optimizers wait between the steps.
         lock_path: a file whose lock is held during each measurement; None for no lock.
+        min_cores: a measurement whose process got fewer cores than this, since others used them, is made again.
     """
 
     def __init__(
-        self, results: ResultFile, config_path: Path, config: TrainingConfig, state_folder: Path, lock_path: Path | None
+        self,
+        results: ResultFile,
+        config_path: Path,
+        config: TrainingConfig,
+        state_folder: Path,
+        lock_path: Path | None = None,
+        min_cores: float = 0.0,
     ) -> None:
         self._results = results
         self._config_path = config_path
         self._data_hash = hash_text(hash_file(Path(config.train_file)), hash_file(Path(config.validation_file)))
         self._state_folder = state_folder
         self._lock_path = lock_path
+        self._min_cores = min_cores
 
     def run(self, contender: str, workload: str, repeat: int) -> bool:
         """Measure, unless it is there already.
@@ -108,10 +116,11 @@ class Bench:
             Whether it was measured now.
         """
         found_on = basis(contender, self._data_hash)
-        if self._results.find(contender, workload, repeat, found_on):
+        known = self._results.find(contender, workload, repeat, found_on)
+        if known and known.get("cpu_s", 0) >= self._min_cores * known.get("wall_s", 0):
             return False
         job = self._job(contender, workload)
-        messages.say(TAG, f"{contender} {workload} (micro-batch {job.micro_batch})")
+        print(f"{contender} {workload} (micro-batch {job.micro_batch})", file=sys.stderr, flush=True)
         with self._lock():
             figures = run_worker(job)
         self._results.add(
@@ -130,6 +139,8 @@ class Bench:
     def _job(self, contender: str, workload: str) -> Job:
         kind, _, number = workload.partition(":")
         micro_batch = int(number) if kind == "search" else self._best_micro_batch()
+        if contender == "trl-packed":
+            micro_batch = 1  # a pack is a batch already
         state_in = state_out = None
         if kind == "step":
             state_out = str(self._state_folder / contender / number)
@@ -178,6 +189,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--quick", action="store_true", help="one round and fewer points, into a file of its own")
     parser.add_argument("--config", type=Path, default=DEMO_CONFIG)
     parser.add_argument("--out", type=Path, help="the result file (benchmarks/results/DATE-cpu.json)")
+    parser.add_argument("--min-cores", type=float, default=0, help="repeat what got fewer cores than this")
     parser.add_argument("--lock", type=Path, help="hold this file's lock during each measurement")
     chosen = parser.parse_args(arguments)
     chosen.parts = chosen.parts.split(",")
@@ -202,7 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "prefix_own_tokens": OWN_TOKENS,
     }
     results = ResultFile.open(chosen.out, require_shape(config), settings)
-    bench = Bench(results, chosen.config, config, ROOT / "runs" / "bench" / chosen.out.stem, chosen.lock)
+    folder = ROOT / "runs" / "bench" / chosen.out.stem
+    bench = Bench(results, chosen.config, config, folder, chosen.lock, chosen.min_cores)
     began_s = time.monotonic()
     for one in wanted(chosen.parts, rounds=1 if chosen.quick else chosen.rounds, quick=chosen.quick):
         if chosen.minutes is not None and time.monotonic() - began_s > 60 * chosen.minutes:

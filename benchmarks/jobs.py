@@ -4,7 +4,7 @@ Workloads, by their key:
 
 - `step:R`: step R (1-based) of the run that a seed makes of the shipped data, 16 examples; the weights and the
   optimizer go on from step R - 1, so that after the last step every contender must have the same loss.
-- `search:M`: the first 8 examples of step 1, with a micro-batch of M: finds TRL's best M, which all padded contenders use.
+- `search:M`: the first 8 examples of step 1, with a micro-batch of M: finds TRL's best M, which all that pad use.
 - `batch:B`: the first B examples from step 1 on: the cost as the step grows.
 - `prefix:P`: 8 made-up examples that share a prefix of P tokens and go on with 256 tokens of their own.
 """
