@@ -307,8 +307,8 @@ def test_rehearsal_of_every_shipped_configuration_is_a_valid_one(name: str, monk
     real = load_config(path)
     config = load_config(path, rehearsal_overrides(real))
     assert config.model_name_or_path == "smollm2-135m-instruct"
-    assert config.max_steps == 12
-    assert config.effective_batch_size == 4
+    assert config.max_steps == 10
+    assert config.effective_batch_size == 2
     assert config.output_dir.startswith(f"{real.output_dir}-rehearsal-2")
     assert config.platform == real.platform
     assert (config.lora_r, config.learning_rate, config.report_to) == (real.lora_r, real.learning_rate, real.report_to)

@@ -14,7 +14,7 @@ from weatherman.model_place import DEMO_MODEL
 from weatherman.run import next_run_folder
 
 MODEL_VARIABLE = "WEATHERMAN_REHEARSAL_MODEL"
-NUM_STEPS = 12
+NUM_STEPS = 10
 _SYNTHETIC = {
     "train_file": "data/synthetic/final_train.jsonl",
     "validation_file": "data/synthetic/final_validation.jsonl",
@@ -37,11 +37,11 @@ def rehearsal_overrides(config: TrainingConfig) -> list[str]:
         "output_dir": str(next_run_folder(Path(f"{config.output_dir}-rehearsal"))),
         "max_seq_length": min(config.max_seq_length, 1024),
         "max_steps": NUM_STEPS,
-        "max_train_examples": 32,
+        "max_train_examples": 16,
         "max_eval_examples": 4,
-        "per_device_train_batch_size": 2,
+        "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": 2,
-        "save_steps": 4,
+        "save_steps": 3,
         "eval_steps": None,
         "logging_steps": 1,
         "num_tool_eval_prompts": 1,
