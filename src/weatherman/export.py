@@ -28,7 +28,7 @@ MERGED, MODEL_GGUF, ADAPTER_GGUF, MODELFILE, RECORD = (
 DTYPES = ("float16", "bfloat16", "float32")
 GGUF_TYPES = ("f16", "f32", "none")
 _DEFAULT_CONTEXT_TOKENS = 4096
-_NUM_LOGIT_PROMPTS = 3
+_NUM_LOGIT_PROMPTS, _MAX_LOGIT_TOKENS = 3, 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,10 @@ def _conversations(paths: Sequence[Path]) -> Iterator[Conversation]:
 
 
 def logit_prompts(plan: ExportPlan, template: Template, tokenizer: TextTokenizer) -> list[list[int]]:
-    """The first conversations, whole, as token ids: real text for the comparison of logits."""
+    """The first conversations as token ids, up to 512 of each: real text for the comparison of logits."""
     prompts: list[list[int]] = []
     for conversation in _conversations(plan.conversations):
-        prompts.append(render(conversation, template, tokenizer)[-1].ids.tolist())
+        prompts.append(render(conversation, template, tokenizer)[-1].ids[:_MAX_LOGIT_TOKENS].tolist())
         if len(prompts) == _NUM_LOGIT_PROMPTS:
             break
     return prompts
