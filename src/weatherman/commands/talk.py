@@ -89,6 +89,7 @@ def compare(
     """
     from weatherman import compare as module
     from weatherman.chat import system_prompt
+    from weatherman.messages import escape
 
     chosen = personas or ["twain"]
     for persona in chosen:
@@ -99,7 +100,7 @@ def compare(
         found = {"format_version": 1, **_facts(place, talk), "compared": [pair.to_json() for pair in pairs]}
         print(json.dumps(found, ensure_ascii=False))
     else:
-        print(f"{place.base_model} without and with {place.folder} · weather: {talk.source.label}")
+        print(escape(f"{place.base_model} without and with {place.folder} · weather: {talk.source.label}"))
         module.print_table(pairs)
 
 

@@ -19,8 +19,8 @@ from weatherman.errors import WeathermanError
 from weatherman.model_place import model_folder
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# The largest difference of a logit that rounding the weights may make; measured in docs/LOG.md on the demo model:
-# 0.0001, 0.05 and 0.55. The difference must also stay below half of what the adapter itself changes.
+# The largest difference of a logit that rounding the weights may make; on the demo model 0.0001, 0.05 and 0.55 were
+# measured (docs/decisions/export.md). It must also stay below half of what the adapter itself changes.
 TOLERANCES = {"float32": 1e-3, "float16": 0.25, "bfloat16": 2.0}
 _EFFECT_SHARE = 0.5
 _CPU = torch.device("cpu")
