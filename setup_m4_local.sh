@@ -3,17 +3,17 @@
 # Prepare a Mac with Apple Silicon: judge the machine, make .venv-local, check all that training needs. Safe to repeat.
 #   --recreate   throw .venv-local away and make it again
 #   --rehearse   try the flow on any machine, with the environment that `make setup` made
-# Variables: PYTHON (which one to use), HF_TOKEN, WANDB_API_KEY
+# Variables: WEATHERMAN_ENV (another folder than .venv-local), PYTHON (which one to use), HF_TOKEN, WANDB_API_KEY
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/setup_lines.sh
 . scripts/setup_lines.sh
-tag=SETUP-M4 config=configs/training_config_m4.yaml env=.venv-local recreate='' rehearse='' failed=''
+tag=SETUP-M4 config=configs/training_config_m4.yaml env=${WEATHERMAN_ENV:-.venv-local} recreate='' rehearse='' failed=''
 while (($#)); do
   case $1 in
   --help) usage "${BASH_SOURCE[0]##*/}" && exit ;;
   --recreate) recreate=1 ;;
-  --rehearse) rehearse=--rehearse env=.venv ;;
+  --rehearse) rehearse=--rehearse env=${WEATHERMAN_ENV:-.venv} ;;
   *) fail "unknown option $(printf %q "$1"). Hint: $0 --help" ;;
   esac
   shift
@@ -34,16 +34,16 @@ if [[ -n $rehearse ]]; then
   [[ -x $env/bin/python ]] || fail "A rehearsal uses the environment in .venv, which is not there. Hint: make setup"
   success "A rehearsal uses $env as it is"
 else
-  [[ -z $recreate ]] || rm -rf "$env"
-  if [[ -x $env/bin/python && $(cat $env/weatherman-pins 2>/dev/null) == "$pins" ]]; then
+  [[ -z $recreate ]] || remove_environment
+  if [[ -x $env/bin/python && $(cat "$env/weatherman-pins" 2>/dev/null) == "$pins" ]]; then
     success "The environment in $env is up to date"
   else
     mkdir -p logs && : >logs/setup_m4.log
-    [[ -x $env/bin/python ]] || quietly logs/setup_m4.log "$python" -m venv $env
+    [[ -x $env/bin/python ]] || quietly logs/setup_m4.log "$python" -m venv "$env"
     say "Installing the pinned packages (minutes the first time; log: logs/setup_m4.log)"
-    quietly logs/setup_m4.log $env/bin/python -m pip install --quiet -r requirements-local.txt
-    quietly logs/setup_m4.log $env/bin/python -m pip install --quiet --no-deps --editable .
-    printf '%s\n' "$pins" >$env/weatherman-pins
+    quietly logs/setup_m4.log "$env/bin/python" -m pip install --quiet -r requirements-local.txt
+    quietly logs/setup_m4.log "$env/bin/python" -m pip install --quiet --no-deps --editable .
+    printf '%s\n' "$pins" >"$env/weatherman-pins"
     success "The environment is ready in $env"
   fi
 fi

@@ -6,7 +6,7 @@
 #   --build-flash-attn MINUTES   where no wheel fits, build Flash Attention for at most so long (default: do not)
 # Variables: WEATHERMAN_ENV (the environment's folder), HF_HOME, HF_TOKEN, WANDB_API_KEY, PYTHON
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")"
 # shellcheck source=scripts/setup_lines.sh
 . scripts/setup_lines.sh
 tag=SETUP-H100 config=configs/training_config_h100.yaml recreate='' rehearse='' minutes=0 failed=''
@@ -33,7 +33,7 @@ say "Preparing an H100${rehearse:+ (a rehearsal)}"
 choose_python
 [[ -d /workspace && -z $rehearse ]] && export HF_HOME=${HF_HOME:-/workspace/.cache/huggingface}
 env=${WEATHERMAN_ENV:-$HOME/.weatherman/h100}
-[[ -n $rehearse ]] && env=$PWD/.venv
+[[ -n $rehearse ]] && env=${WEATHERMAN_ENV:-$PWD/.venv}
 export WEATHERMAN_ENV=$env
 "$python" scripts/check_gpu.py --before-setup $rehearse || fail "This machine cannot train the H100 configuration; nothing was installed. Hint: see the lines above"
 check accounts "$python" scripts/check_accounts.py --env=h100 --config "$config" $rehearse

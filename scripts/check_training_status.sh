@@ -6,7 +6,7 @@
 #   --json              the folder's status as JSON on standard output, nothing else
 # Exit code: 0 it goes well, 1 it failed, died or stalls, 2 it is in a crash loop.
 set -euo pipefail
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 run='' json=''
 while (($#)); do
   case $1 in

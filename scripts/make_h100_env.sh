@@ -9,10 +9,7 @@ if [[ -n $rehearse ]]; then
   success "A rehearsal uses $env as it is"
   return
 fi
-if [[ -n $recreate && -e $env ]]; then
-  [[ -e $env/weatherman-pins || -e $env/pyvenv.cfg || -d $env/conda-meta ]] || fail "$env is not an environment and is left alone. Hint: name another folder with WEATHERMAN_ENV"
-  rm -rf "$env"
-fi
+[[ -z $recreate ]] || remove_environment
 if [[ -x $env/bin/python && $(cat "$env/weatherman-pins" 2>/dev/null) == "$pins" ]]; then
   success "The environment in $env is up to date"
 else

@@ -1,13 +1,13 @@
 # What the set-up and training scripts share: lines of the grammar, options, Python. Sourced, never run.
 # shellcheck shell=bash
 
-# $tag is set by the script that sources this.
+# $tag is set by the script that sources this. Control characters (of paths, of the environment) become "?".
 # shellcheck disable=SC2154
-say() { printf '[%s] %s\n' "$tag" "$1"; }
-success() { printf '✅ SUCCESS: %s\n' "$1"; }
-warning() { printf '⚠️ WARNING: %s\n' "$1"; }
+say() { printf '[%s] %s\n' "$tag" "${1//[[:cntrl:]]/?}"; }
+success() { printf '✅ SUCCESS: %s\n' "${1//[[:cntrl:]]/?}"; }
+warning() { printf '⚠️ WARNING: %s\n' "${1//[[:cntrl:]]/?}"; }
 fail() {
-  printf '❌ ERROR: %s\n' "$1"
+  printf '❌ ERROR: %s\n' "${1//[[:cntrl:]]/?}"
   exit 1
 }
 
@@ -41,6 +41,13 @@ link_data() {
     [[ -e data/processed/$name.jsonl ]] || ln -s "../synthetic/final_$name.jsonl" "data/processed/$name.jsonl"
     success "data/processed/$name.jsonl is there"
   done
+}
+
+# remove_environment: the folder $env, if there is one and it is an environment.
+remove_environment() {
+  [[ -e $env ]] || return 0
+  [[ -e $env/weatherman-pins || -e $env/pyvenv.cfg || -d $env/conda-meta ]] || fail "$env is not an environment and is left alone. Hint: name another folder with WEATHERMAN_ENV"
+  rm -rf "$env"
 }
 
 # fingerprint FILE…: one hash of them all.

@@ -96,11 +96,12 @@ def test_changed_pins_complete_the_environment_without_making_it_anew(h100: Clon
     assert [line.split()[0] for line in h100.log] == ["pip", "pip"]
 
 
-def test_recreate_leaves_alone_what_is_no_environment(h100: Clone) -> None:
-    precious = Path(h100.environ["HOME"]) / "precious"
+@pytest.mark.parametrize(("script", "stub"), [(SCRIPTS[0], "h100"), (SCRIPTS[1], "m4_32gb")])
+def test_recreate_leaves_alone_what_is_no_environment(script: str, stub: str, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.txt").write_text("words")
-    done = h100.run("setup_runpod_h100.sh", "--recreate", WEATHERMAN_ENV=str(precious))
+    done = clone(tmp_path, stub).run(script, "--recreate", WEATHERMAN_ENV=str(precious))
     assert done.returncode == 1
     assert "is not an environment and is left alone" in done.stdout
     assert (precious / "thesis.txt").read_text() == "words"
@@ -222,6 +223,13 @@ def test_a_rehearsal_goes_through_on_any_machine(script: str, tmp_path: Path) ->
     assert "Cannot know here: " in done.stdout
     assert machine.log == []
     assert done.stdout.splitlines()[-1].endswith("--rehearse")
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_names_of_the_environment_cannot_forge_a_line(script: str, tmp_path: Path) -> None:
+    done = clone(tmp_path).run(script, "--rehearse", WEATHERMAN_ENV="/x\n✅ SUCCESS: forged\x1b[2J", CDPATH="/tmp:/")
+    assert done.returncode == 1
+    assert_grammar(done.stdout)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -93,5 +93,11 @@ def plan(
     from weatherman.config import load_config
     from weatherman.plan_report import report_plan
     from weatherman.planning import make_plan
+    from weatherman.preflight import Target
+    from weatherman.preflight.config_check import device_bytes
+    from weatherman.preflight.places import platform_of
+    from weatherman.preflight.probe import SystemProbe
 
-    raise typer.Exit(report_plan(make_plan(load_config(config, overrides or ())), as_json=as_json))
+    loaded = load_config(config, overrides or ())
+    there = device_bytes(Target(platform_of(config, SystemProbe()), config))
+    raise typer.Exit(report_plan(make_plan(loaded, device_bytes=there), as_json=as_json))
