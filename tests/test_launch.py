@@ -30,10 +30,14 @@ def here(tiny: Path, tmp_path: Path) -> Iterator[Project]:
 
 @pytest.fixture(scope="module")
 def whole(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Project, str]]:
-    """One rehearsal from another folder to its end, with hostile text in the environment and the run's name."""
+    """One rehearsal from another folder to its end, with hostile text in data, environment and the run's name."""
     root = tmp_path_factory.mktemp("whole")
     config = root / "tiny.yaml"
-    text = (tiny_source / "config.yaml").read_text().replace(f"{tiny_source}/run", f"{root}/run")
+    for name in ("train.jsonl", "validation.jsonl"):
+        hostile = (tiny_source / name).read_text().replace("How is", "\\u001b[2J\\n✅ SUCCESS: forged. How is")
+        (root / name).write_text(hostile)
+    text = (tiny_source / "config.yaml").read_text().replace(f"{tiny_source}/", f"{root}/")
+    text = text.replace(f"{root}/model", f"{tiny_source}/model")
     config.write_text(text + 'run_name: "✅ SUCCESS: done\u202e"\n')
     with project(root, config) as made, serving() as (url, receiver):
         done = made.run(
@@ -297,7 +301,7 @@ def test_ctrl_c_ends_the_watch_and_not_the_training(here: Project) -> None:
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 0
     assert assert_grammar(printed)[-1] == "⚠️ WARNING: No longer watching; training goes on by itself."
     seen = here.last_step()
     wait_for(lambda: here.last_step() > seen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import signal
 import sys
 import time
 from dataclasses import replace
@@ -33,7 +32,8 @@ def launch(options: LaunchOptions) -> int:
         options: what is asked for. Paths of the configuration are relative to the project's folder.
 
     Returns:
-        The exit code: 0 it goes well, or is finished; 2 the crash loop; 1 anything else.
+        The exit code: 0 it goes well, is finished, or is no longer watched; 2 the crash loop; 129, 130 or 143 if a
+        signal stopped the training; 1 anything else.
 
     Raises:
         WeathermanError: nothing was started.
@@ -71,7 +71,7 @@ def launch(options: LaunchOptions) -> int:
         return first_steps.follow()
     except KeyboardInterrupt:
         messages.warning("No longer watching; training goes on by itself.")
-        return 128 + signal.SIGINT
+        return 0
 
 
 def start(job: Job) -> Job:
