@@ -89,7 +89,8 @@ def test_expectation_is_derived_from_the_plan() -> None:
     expected = expect(30_000.0, 1000, 6_000_000, judge_speed=True)
     assert expected.silence_s == 20 * 30.0
     assert expected.tokens_per_s == 200.0
-    assert expect(100.0, 1000, 1, judge_speed=False) == Expectation(300.0, None)
+    assert expect(100.0, 1000, 1, judge_speed=False) == Expectation(1800.0, None)
+    assert expect(100.0, 1000, 1, judge_speed=True).silence_s == 300.0
 
 
 def test_throughput_far_below_the_plan_is_told_after_some_steps() -> None:

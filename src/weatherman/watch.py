@@ -14,6 +14,7 @@ from weatherman.progress import format_duration
 
 WATCHED_STEPS = 100
 _MIN_SILENCE_S = 300.0
+_UNPLANNED_SILENCE_S = 1800.0
 _STEPS_OF_SILENCE = 20
 _SETTLING_STEPS = 2  # kernels are compiled in the first ones
 _JUDGED_STEPS = 20
@@ -33,7 +34,7 @@ class Expectation:
         num_steps: how many steps are watched.
     """
 
-    silence_s: float = _MIN_SILENCE_S
+    silence_s: float = _UNPLANNED_SILENCE_S
     tokens_per_s: float | None = None
     num_steps: int = WATCHED_STEPS
 
@@ -47,7 +48,8 @@ def expect(slowest_s: float, num_steps: int, num_tokens: float, *, judge_speed: 
         num_tokens: for so many tokens that are trained on.
         judge_speed: whether the plan knows this machine well enough to say that it is too slow.
     """
-    silence_s = max(_MIN_SILENCE_S, _STEPS_OF_SILENCE * slowest_s / max(1, num_steps))
+    least_s = _MIN_SILENCE_S if judge_speed else _UNPLANNED_SILENCE_S
+    silence_s = max(least_s, _STEPS_OF_SILENCE * slowest_s / max(1, num_steps))
     return Expectation(silence_s, num_tokens / slowest_s if judge_speed and slowest_s > 0 else None)
 
 
