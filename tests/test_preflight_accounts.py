@@ -48,6 +48,14 @@ def test_access_is_proved_by_the_model_s_own_file(status: int, monkeypatch: pyte
     assert asked == [(f"/{MODEL}/resolve/main/config.json", f"Bearer {SECRET}")]
 
 
+def test_the_revision_that_is_trained_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    with hub(200) as (url, asked):
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        check_hub(target("model_revision=v1"))
+        check_hub(target("model_revision=null"))
+    assert [path for path, _ in asked] == [f"/{MODEL}/resolve/{name}/config.json" for name in ("v1", "main")]
+
+
 @pytest.mark.parametrize(
     ("status", "token", "words"),
     [

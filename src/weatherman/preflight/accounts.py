@@ -56,14 +56,14 @@ def check_hub(target: Target) -> Finding:
         return ok(code, f"the base model {model} needs no account")
     if places.cached_model_bytes(target) > _MIN_CACHED_BYTES:
         return ok(code, f"the base model {model} is in the hub's cache already")
-    token = hub_token(target)
+    token, revision = hub_token(target), places.setting(target, "model_revision")
     endpoint = target.probe.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     page = f"{HUB}/{model}"
     if target.probe.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON"):
         return fail(
             code, f"HF_HUB_OFFLINE is set and {model} is not in the cache", "unset HF_HUB_OFFLINE for the first run"
         )
-    status = target.probe.http_status(f"{endpoint}/{model}/resolve/main/config.json", token)
+    status = target.probe.http_status(f"{endpoint}/{model}/resolve/{revision}/config.json", token)
     get_token = f"accept the licence at {page}, make a read token at {HUB}/settings/tokens, and export HF_TOKEN"
     if status is None:
         text = f"{endpoint} cannot be reached, and the base model {model} is not in the cache"

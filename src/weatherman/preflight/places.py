@@ -14,6 +14,7 @@ WORKSPACE = Path("/workspace")
 _DEFAULTS = {
     "output_dir": "runs/run",
     "model_name_or_path": "smollm2-135m-instruct",
+    "model_revision": "main",
     "report_to": "none",
     "platform": "demo",
 }
@@ -21,6 +22,11 @@ _DEFAULTS = {
 
 def setting(target: Target, key: str) -> str:
     """A text of the configuration, read without a YAML reader: the last override, else the file's, else the default."""
+    value = _written(target, key)
+    return _DEFAULTS[key] if value in ("", "null", "~") else value
+
+
+def _written(target: Target, key: str) -> str:
     for override in reversed(target.overrides):
         name, _, value = override.partition("=")
         if name.strip() == key:
@@ -28,9 +34,9 @@ def setting(target: Target, key: str) -> str:
     try:
         text = target.config_path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        text = ""
+        return ""
     found = re.search(rf"^{re.escape(key)}:[ \t]*(\"[^\"\n]*\"|'[^'\n]*'|[^#\n]*)", text, re.MULTILINE)
-    return (found[1].strip().strip("\"'") if found else "") or _DEFAULTS[key]
+    return found[1].strip().strip("\"'") if found else ""
 
 
 def output_dir(target: Target) -> Path:
