@@ -120,6 +120,14 @@ def test_output_goes_to_the_log_and_to_the_screen_in_the_grammar(tmp_path: Path)
     assert (tmp_path / "logs" / "training.log").read_text().startswith("plain \x1b[2J words\n✅ SUCCESS: fine\nhalf")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_log_on_a_full_disk_ends_nothing(tmp_path: Path) -> None:
+    result, record, _ = supervised(tmp_path, "emit('start'); os.kill(os.getpid(), 9)", restarts=1, log="/dev/full")
+    assert result == 1
+    assert record.num_restarts == 1
+    assert record.cause == "the trainer was killed by SIGKILL (out of memory, or kill -9)"
+
+
 def test_signals_are_passed_on_once_and_the_trainer_decides(tmp_path: Path) -> None:
     code = (
         "emit('start'); asked = []\n"

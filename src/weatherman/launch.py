@@ -58,17 +58,15 @@ def launch(options: LaunchOptions) -> int:
     job = make_job(options, overrides, run)
     if options.foreground:
         return supervise(job, sys.stdout)
-    first_steps = FirstSteps(
-        job, Watch(expected), Follower(run / EVENTS_FILE, file_size(run / EVENTS_FILE)), Follower(Path(job.log)),
-        f"tmux kill-session -t {SESSION}", config.hourly_rate, config.report_to != "none",
-    )  # fmt: skip
-    first_steps.job = job = start(job)
-    first_steps.stop_command = tell_how_to_look(job, run)
+    events, log = Follower(run / EVENTS_FILE, file_size(run / EVENTS_FILE)), Follower(Path(job.log))
+    job = start(job)
+    stop_command = tell_how_to_look(job, run)
     if not options.watch:
         messages.success("Training is started; nobody watches its first steps")
         return 0
     try:
-        return first_steps.follow()
+        asks_tracker = config.report_to != "none"
+        return FirstSteps(job, Watch(expected), events, log, stop_command, config.hourly_rate, asks_tracker).follow()
     except KeyboardInterrupt:
         messages.warning("No longer watching; training goes on by itself.")
         return 0

@@ -104,14 +104,23 @@ class _Lasting(io.RawIOBase):
             return len(data)
 
 
+def lasting(stream: TextIO) -> TextIO:
+    """The same stream, which must stay open, but writing to it never fails for want of a terminal or of space.
+
+    Raises:
+        OSError: it is no file.
+    """
+    raw = io.BufferedWriter(_Lasting(stream.fileno()))
+    stream.flush()
+    return io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True)
+
+
 def outlast_the_output() -> None:
     """From here on a terminal that closes, or a log on a full disk, loses lines and never stops this process."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         with contextlib.suppress(OSError, ValueError):  # a stream that is no file (a test's) has no such end
-            raw = io.BufferedWriter(_Lasting(stream.fileno()))
-            stream.flush()
-            setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, stream.errors, line_buffering=True))
+            setattr(sys, name, lasting(stream))
 
 
 def say(tag: str, text: str) -> None:

@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 from weatherman import messages, pod
 from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
@@ -97,7 +97,7 @@ class _Session:
 
     job: Job
     screen: TextIO
-    log: IO[str]
+    log: TextIO
     record: SessionRecord
     shown: Follower
     signals: _Signals = field(default_factory=_Signals)
@@ -214,7 +214,7 @@ def supervise(job: Job, screen: TextIO) -> int:
     pid = os.getpid()
     record = SessionRecord(job.token, job.how, job.log, job.run, pid, identity(pid))
     # Line by line and appended: the trainer writes into the same file.
-    with Path(job.log).open("a", encoding="utf-8", buffering=1) as log, contextlib.redirect_stdout(log):
+    with Path(job.log).open("a", encoding="utf-8") as file, contextlib.redirect_stdout(messages.lasting(file)) as log:
         health = Health(SystemProbe()) if job.platform == "M4" else None
         shown = Follower(Path(job.log), file_size(Path(job.log)))
         session = _Session(job, screen, log, record, shown, health=health)
