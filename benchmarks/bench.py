@@ -21,8 +21,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from weatherman.process_env import malloc_settings
-
 from benchmarks.contenders import CONTENDERS
 from benchmarks.jobs import (
     DEMO_CONFIG,
@@ -39,6 +37,7 @@ from benchmarks.results import ResultFile, basis
 from weatherman import messages
 from weatherman.config import TrainingConfig
 from weatherman.data.fingerprint import hash_file, hash_text
+from weatherman.process_env import malloc_settings
 
 PARTS = ("search", "steps", "batch", "prefix", "preparation")
 MICRO_BATCHES = (1, 2, 4, 8)
@@ -47,6 +46,7 @@ PREFIXES, QUICK_PREFIXES = (0, 128, 512, 1024), (0, 512)
 ROWS, QUICK_ROWS = (1000, 16_000), (1000,)
 GROWING = ("ours-off", "ours-on")
 UNSHARED_REPEATS = 5
+CLOCK_HELP = "cpu: seconds that one thread computed, for a machine that others use too; good for ratios"
 
 Wanted = tuple[str, str, int]  # contender, workload, repeat
 
@@ -103,6 +103,7 @@ class Bench:
         min_cores: float = 0.0,
     ) -> None:
         self._results = results
+        self._clock: str = results.settings["clock"]
         self._config_path = config_path
         self._data_hash = hash_text(hash_file(Path(config.train_file)), hash_file(Path(config.validation_file)))
         self._state_folder = state_folder
@@ -115,7 +116,7 @@ class Bench:
         Returns:
             Whether it was measured now.
         """
-        found_on = basis(contender, self._data_hash)
+        found_on = basis(contender, self._data_hash, self._clock)
         known = self._results.find(contender, workload, repeat, found_on)
         if known and known.get("cpu_s", 0) >= self._min_cores * known.get("wall_s", 0):
             return False
@@ -145,12 +146,12 @@ class Bench:
         if kind == "step":
             state_out = str(self._state_folder / contender / number)
             state_in = str(self._state_folder / contender / str(int(number) - 1)) if number != "1" else None
-        return Job(contender, workload, micro_batch, state_in, state_out, str(self._config_path))
+        return Job(contender, workload, micro_batch, state_in, state_out, str(self._config_path), self._clock)
 
     def _best_micro_batch(self) -> int:
         """TRL's fastest size, which every padded contender then uses; 1 if it was not searched."""
         searched = [one for one in self._results.measurements if one["workload"].startswith("search:")]
-        fastest = min(searched, key=lambda one: one["wall_s"], default=None)
+        fastest = min(searched, key=lambda one: one[f"{self._clock}_s"], default=None)
         return fastest["micro_batch"] if fastest else 1
 
     @contextmanager
@@ -172,6 +173,8 @@ def run_worker(job: Job) -> dict[str, Any]:
     environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", PYTHONPATH=str(ROOT))
     if job.contender in CONTENDERS and CONTENDERS[job.contender].tuned_malloc:
         environment.update(malloc_settings(environment, sys.platform))
+    if job.clock == "cpu":
+        environment["OMP_NUM_THREADS"] = "1"  # threads that wait for each other count as busy
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(job.to_json())]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
@@ -189,6 +192,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--quick", action="store_true", help="one round and fewer points, into a file of its own")
     parser.add_argument("--config", type=Path, default=DEMO_CONFIG)
     parser.add_argument("--out", type=Path, help="the result file (benchmarks/results/DATE-cpu.json)")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=CLOCK_HELP)
     parser.add_argument("--min-cores", type=float, default=0, help="repeat what got fewer cores than this")
     parser.add_argument("--lock", type=Path, help="hold this file's lock during each measurement")
     chosen = parser.parse_args(arguments)
@@ -196,7 +200,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     if chosen.out is None:
-        ending = "cpu-quick" if chosen.quick else "cpu"
+        ending = "cpu" + "-one-thread" * (chosen.clock == "cpu") + "-quick" * chosen.quick
         chosen.out = ROOT / "benchmarks" / "results" / f"{datetime.date.today().isoformat()}-{ending}.json"
     return chosen
 
@@ -206,6 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse_arguments(arguments)
     config = benchmark_config(chosen.config)
     settings = {
+        "clock": chosen.clock,
         "model": config.model_name_or_path,
         "examples_per_step": STEP_EXAMPLES,
         "learning_rate": LEARNING_RATE,

@@ -52,6 +52,7 @@ class Job:
         state_in: folder with the adapter and optimizer to go on from; None begins with fresh ones.
         state_out: folder to leave them in; None drops them.
         config: the configuration file that the benchmark's settings are laid over.
+        clock: "wall", or "cpu" for one thread's CPU seconds.
     """
 
     contender: str
@@ -60,6 +61,7 @@ class Job:
     state_in: str | None = None
     state_out: str | None = None
     config: str = str(DEMO_CONFIG)
+    clock: str = "wall"
 
     def to_json(self) -> dict[str, object]:
         """The job as plain JSON values."""

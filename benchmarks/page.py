@@ -16,12 +16,18 @@ PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"
 _BETWEEN = re.compile(r"(<!-- measured: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 GOALS = (("trl", 4.0, "TRL"), ("peft-padded", 3.0, "the padded loop"), ("ours-off", 3.0, "our own padded path"))
+_CLOCKS = {
+    "wall": "Seconds are by the clock.",
+    "cpu": "Others used the machine too: seconds are those that one thread computed, which are good for ratios.",
+}
 UNSHARED_GOAL, ROOFLINE_GOAL = 0.97, 0.65
 
 
 def newest_result() -> Path:
     """The newest full CPU result, by the date in its name."""
-    return max(path for path in RESULTS.glob("*-cpu.json") if re.fullmatch(r"\d{4}-\d\d-\d\d-cpu", path.stem))
+    return max(
+        path for path in RESULTS.glob("*-cpu*.json") if re.fullmatch(r"\d{4}-\d\d-\d\d-cpu(-one-thread)?", path.stem)
+    )
 
 
 def filled_in(text: str, result: dict[str, Any], name: str) -> str:
@@ -68,7 +74,7 @@ def _machine(result: dict[str, Any], name: str) -> str:
     return (
         f"Measured on {name[:10]}: {hardware['processor']}, {hardware['cores']} cores, "
         f"{hardware['memory_bytes'] / 2**30:.0f} GB; {words}. Matrix peak at the model's shapes: {peak_words} "
-        "(float32). All figures: "
+        f"(float32). {_CLOCKS[result['settings']['clock']]} All figures: "
         f"[benchmarks/results/{name}.json](../benchmarks/results/{name}.json).\n"
     )
 

@@ -18,12 +18,13 @@ from weatherman.template import choose_template
 from weatherman.tokenizer import load_tokenizer
 
 
-def measure_preparation(config: TrainingConfig, rows: int) -> dict[str, Any]:
+def measure_preparation(config: TrainingConfig, rows: int, clock: str) -> dict[str, Any]:
     """Render the first `rows` conversations without a cache, and build an epoch's trees.
 
     Args:
         config: names the data and the tokenizer.
         rows: conversations, of the training file and then the validation file.
+        clock: "wall" or "cpu".
 
     Returns:
         Counts and seconds; reading and checking the file is part of rendering.
@@ -31,10 +32,11 @@ def measure_preparation(config: TrainingConfig, rows: int) -> dict[str, Any]:
     tokenizer = load_tokenizer(model_folder(config.model_name_or_path), config.model_revision)
     template = choose_template(config.chat_template, tokenizer.has)
     files = [Path(config.train_file), Path(config.validation_file)]
-    began_s = time.perf_counter()
+    now = {"wall": time.perf_counter, "cpu": time.process_time}[clock]
+    began_s = now()
     conversations = islice(chain.from_iterable(read_conversations(path) for path in files), rows)
     rendered = list(render_all(conversations, template, tokenizer))
-    rendered_s = time.perf_counter()
+    rendered_s = now()
     examples = [view for views in rendered for view in views]
     steps = steps_per_epoch(len(examples), STEP_EXAMPLES)
     effective = computed = 0
@@ -45,7 +47,7 @@ def measure_preparation(config: TrainingConfig, rows: int) -> dict[str, Any]:
     return {
         "rows": len(rendered),
         "render_s": rendered_s - began_s,
-        "trees_s": time.perf_counter() - rendered_s,
+        "trees_s": now() - rendered_s,
         "steps": steps,
         "effective_tokens": effective,
         "computed_tokens": computed,

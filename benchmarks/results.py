@@ -67,7 +67,7 @@ class ResultFile:
             "hardware": hardware(),
             "versions": versions(),
             "settings": self.settings,
-            **summarise(self.measurements, self.shape),
+            **summarise(self.measurements, self.shape, self.settings["clock"]),
             "measurements": self.measurements,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,9 +100,9 @@ def versions() -> dict[str, str]:
     return found
 
 
-def basis(contender: str, data_hash: str) -> str:
-    """What a measurement depends on, in 12 hex digits: the data, and for ours the engine's source."""
-    digest = hashlib.sha256(data_hash.encode())
+def basis(contender: str, data_hash: str, clock: str) -> str:
+    """What a measurement depends on, in 12 hex digits: the data, the clock, and for ours the engine's source."""
+    digest = hashlib.sha256(f"{data_hash} {clock}".encode())
     if contender.startswith("ours"):
         source = ROOT / "src" / "weatherman"
         for place in _ENGINE_SOURCES:
@@ -112,17 +112,19 @@ def basis(contender: str, data_hash: str) -> str:
     return digest.hexdigest()[:12]
 
 
-def summarise(measurements: Sequence[Measurement], shape: ModelShape) -> dict[str, Any]:
+def summarise(measurements: Sequence[Measurement], shape: ModelShape, clock: str) -> dict[str, Any]:
     """Everything that follows from the measurements.
 
     Args:
         measurements: all of them.
         shape: the model's.
+        clock: "wall", or "cpu" where seconds are those that the process itself computed.
 
     Returns:
         `roofline`, `contenders` (the 16-example steps of the data), `ratios`, `search`, `growth` and `preparation`.
     """
-    peaks = [one["flops_per_s"] for one in measurements if one["contender"] == "roofline"]
+    measurements = [{**one, "s": one[f"{clock}_s"]} if f"{clock}_s" in one else one for one in measurements]
+    peaks = [one["flops"] / one["s"] for one in measurements if one["contender"] == "roofline"]
     peak = max(peaks, default=None)
     steps = [one for one in measurements if one["workload"].startswith("step:")]
     return {
@@ -147,14 +149,14 @@ def contender_summary(name: str, steps: Sequence[Measurement], shape: ModelShape
     steps = sorted(steps, key=lambda one: split_workload(one["workload"])[1])
     first, last = steps[0], steps[-1]
     fractions = [
-        step_flops(shape, one["computed_tokens"], one["supervised_tokens"]) / one["wall_s"] / peak for one in steps
+        step_flops(shape, one["computed_tokens"], one["supervised_tokens"]) / one["s"] / peak for one in steps
     ] if peak else []  # fmt: skip
     return {
         "name": name,
         "label": CONTENDERS[name].label,
         "micro_batch": first["micro_batch"],
-        "effective_tokens_per_s": spread([one["effective_tokens"] / one["wall_s"] for one in steps]),
-        "computed_tokens_per_s": spread([one["computed_tokens"] / one["wall_s"] for one in steps]),
+        "effective_tokens_per_s": spread([one["effective_tokens"] / one["s"] for one in steps]),
+        "computed_tokens_per_s": spread([one["computed_tokens"] / one["s"] for one in steps]),
         "share_factor": spread([one["effective_tokens"] / one["computed_tokens"] for one in steps]),
         "peak_bytes": spread([one["peak_bytes"] for one in steps]),
         "roofline_fraction": spread(fractions),
@@ -174,7 +176,7 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 def ratios(steps: Sequence[Measurement]) -> dict[str, Any]:
     """Ours with sharing on against every other: effective tokens/s, step by step, each pair of the same step."""
-    speeds = {(one["contender"], one["workload"]): one["effective_tokens"] / one["wall_s"] for one in steps}
+    speeds = {(one["contender"], one["workload"]): one["effective_tokens"] / one["s"] for one in steps}
     found = {}
     for name in CONTENDERS:
         pairs = [
@@ -197,8 +199,8 @@ def growth(measurements: Sequence[Measurement], kind: str) -> list[dict[str, Any
         {
             "at": number,
             "contender": contender,
-            "step_s": spread([one["wall_s"] for one in group]),
-            "effective_tokens_per_s": spread([one["effective_tokens"] / one["wall_s"] for one in group]),
+            "step_s": spread([one["s"] for one in group]),
+            "effective_tokens_per_s": spread([one["effective_tokens"] / one["s"] for one in group]),
             "share_factor": group[0]["effective_tokens"] / group[0]["computed_tokens"],
             "peak_bytes": max(one["peak_bytes"] for one in group),
         }

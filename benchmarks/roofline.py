@@ -17,7 +17,7 @@ from weatherman.config import TrainingConfig
 from weatherman.model_shape import ModelShape
 
 PEAK_TOKENS = 1024
-_REPEATS = 5
+_REPEATS = 12
 _FLOPS_PER_PARAMETER = 4
 
 
@@ -33,22 +33,31 @@ def step_flops(shape: ModelShape, computed_tokens: int, supervised_tokens: int) 
 
 
 def measure_peak(config: TrainingConfig) -> dict[str, Any]:
-    """Measure float32 products of a pass's size at each projection's shape, forward and backward.
+    """Time float32 products of a pass's size at each projection's shape, forward and backward.
 
     Args:
         config: whose model.
 
     Returns:
-        `flops_per_s`: of a layer as a whole, each product at its fastest of a few.
+        `flops` of a layer's products, their `wall_s` (each product at its fastest of a few) and `cpu_s` (the mean:
+        the system counts it in coarse ticks).
     """
-    seconds, flops = 0.0, 0
+    wall_s, flops = 0.0, 0
+    layer: list[tuple[torch.Tensor, torch.Tensor]] = []
     for inputs, outputs in require_shape(config).modules.values():
         weight_OI = torch.randn(outputs, inputs)
-        x_TI, grad_TO = torch.randn(PEAK_TOKENS, inputs), torch.randn(PEAK_TOKENS, outputs)
-        for left, right in ((x_TI, weight_OI.T), (grad_TO, weight_OI)):
-            seconds += min(_seconds(left, right) for _ in range(_REPEATS))
-            flops += 2 * PEAK_TOKENS * inputs * outputs
-    return {"flops_per_s": flops / seconds, "threads": torch.get_num_threads()}
+        layer.append((torch.randn(PEAK_TOKENS, inputs), weight_OI.T))
+        layer.append((torch.randn(PEAK_TOKENS, outputs), weight_OI))
+        flops += 2 * 2 * PEAK_TOKENS * inputs * outputs
+    for left, right in layer:
+        left @ right  # the first is slower
+        wall_s += min(_seconds(left, right) for _ in range(_REPEATS))
+    began_s = time.process_time()
+    for _ in range(_REPEATS):
+        for left, right in layer:
+            left @ right
+    cpu_s = (time.process_time() - began_s) / _REPEATS
+    return {"flops": flops, "wall_s": wall_s, "cpu_s": cpu_s, "threads": torch.get_num_threads()}
 
 
 def _seconds(left: torch.Tensor, right: torch.Tensor) -> float:

@@ -33,7 +33,7 @@ def measure(job: Job) -> dict[str, Any]:
     others: dict[str, Callable[[Job], dict[str, Any]]] = {
         "roofline": lambda job: measure_peak(benchmark_config(Path(job.config))),
         "preparation": lambda job: measure_preparation(
-            benchmark_config(Path(job.config)), split_workload(job.workload)[1]
+            benchmark_config(Path(job.config)), split_workload(job.workload)[1], job.clock
         ),
     }
     load = os.getloadavg()[0]

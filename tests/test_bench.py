@@ -33,7 +33,7 @@ def tiny_job(tiny: Path, contender: str, workload: str = "step:1", micro_batch: 
 
 def tiny_bench(tiny: Path, folder: Path, **more: Any) -> bench.Bench:
     config = jobs.benchmark_config(tiny)
-    kept = results.ResultFile.open(folder / "result.json", SHAPE, {"model": "tiny"})
+    kept = results.ResultFile.open(folder / "result.json", SHAPE, {"clock": "wall"})
     return bench.Bench(kept, tiny, config, folder / "state", **more)
 
 
@@ -119,8 +119,12 @@ def test_a_measurement_is_made_once_and_again_when_what_it_depends_on_changed(
 
 
 def test_ours_depends_on_the_engine_and_peers_do_not() -> None:
-    assert results.basis("trl", "data") == results.basis("peft-padded", "data") != results.basis("trl", "other")
-    assert results.basis("ours-on", "data") == results.basis("ours-off", "data") != results.basis("trl", "data")
+    def basis(name: str, data: str = "data", clock: str = "wall") -> str:
+        return results.basis(name, data, clock)
+
+    assert basis("trl") == basis("peft-padded")
+    assert basis("ours-on") == basis("ours-off")
+    assert len({basis("trl"), basis("trl", "other"), basis("trl", clock="cpu"), basis("ours-on")}) == 4
 
 
 def test_padded_contenders_use_the_fastest_micro_batch_of_the_search(
@@ -188,7 +192,10 @@ def test_a_step_needs_four_flops_a_parameter_and_the_head_at_targets_only() -> N
 
 def test_the_measured_peak_is_a_rate(tiny: Path) -> None:
     figures = worker.measure(tiny_job(tiny, "roofline", "shapes:0"))
-    assert figures["flops_per_s"] > 1e6
+    assert figures["flops"] == 4 * 1024 * sum(
+        i * o for i, o in jobs.require_shape(jobs.benchmark_config(tiny)).modules.values()
+    )
+    assert figures["wall_s"] > 0
     assert figures["threads"] >= 1
 
 
@@ -204,8 +211,8 @@ def test_preparation_counts_conversations_steps_and_tokens(tiny: Path) -> None:
 def test_the_summary_follows_from_the_measurements() -> None:
     found = results.summarise(
         [
-            measured("roofline", "shapes:0", flops_per_s=9e5),
-            measured("roofline", "shapes:0", flops_per_s=8e5, repeat=2),
+            measured("roofline", "shapes:0", flops=1.8e6),
+            measured("roofline", "shapes:0", flops=1.6e6, repeat=2),
             measured("ours-on", "step:1", wall_s=1.0),
             measured("ours-on", "step:2", wall_s=3.0, loss=1.25),
             measured("ours-on", "step:3", wall_s=2.0, loss=1.0),
@@ -216,6 +223,7 @@ def test_the_summary_follows_from_the_measurements() -> None:
             measured("ours-on", "prefix:0", wall_s=2.0, repeat=2),
         ],
         SHAPE,
+        "wall",
     )
     assert found["roofline"] == {"flops_per_s": 9e5, "measured": [900000, 800000]}
     trl, ours = found["contenders"]
@@ -234,8 +242,14 @@ def test_the_summary_follows_from_the_measurements() -> None:
     assert found["growth"]["prefix"][0]["step_s"] == {"median": 3.0, "spread": [2.0, 4.0], "count": 2}
 
 
+def test_by_the_cpu_clock_seconds_are_those_that_the_process_computed() -> None:
+    found = results.summarise([measured("ours-on", "step:1", wall_s=60.0, cpu_s=3.0)], SHAPE, "cpu")
+    assert found["contenders"][0]["effective_tokens_per_s"]["median"] == 100.0
+    assert found["contenders"][0]["cores_used"]["median"] == 0.05
+
+
 def test_without_measurements_there_is_a_summary_of_nothing() -> None:
-    found = results.summarise([], SHAPE)
+    found = results.summarise([], SHAPE, "wall")
     assert found["contenders"] == []
     assert found["roofline"]["flops_per_s"] is None
 
@@ -255,7 +269,7 @@ def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_plot_is_the_same_picture_every_time(tmp_path: Path) -> None:
     from benchmarks.plot import draw
 
-    kept = results.ResultFile.open(tmp_path / "result.json", SHAPE, {})
+    kept = results.ResultFile.open(tmp_path / "result.json", SHAPE, {"clock": "wall"})
     for one in (
         measured("trl", "step:1"), measured("ours-on", "step:1"), measured("ours-on", "batch:4"),
         measured("ours-on", "batch:8"), measured("ours-off", "prefix:0"),
