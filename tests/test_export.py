@@ -242,7 +242,7 @@ class Llama:
         from urllib.request import Request, urlopen
 
         request = Request(self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
-        with urlopen(request, timeout=300) as response:
+        with urlopen(request, timeout=900) as response:
             found: dict[str, Any] = json.load(response)
             return found
 
