@@ -17,7 +17,7 @@ FLOORS = {
     "data": "data data.*",
     "template": "template template_* tokenizer rough_tokenizer render render_* show model_place model_shape",
     "batching": "sampling batching passes schedule",
-    "check": "data.check data.check.*",
+    "check": "data.check data.check.* data.publish",
     "checkpoint": "manifest quarantine checkpoint resume run_lock",
     "events": "events progress run_status status session_record adapter_place",
     "engine": "engine engine.*",
