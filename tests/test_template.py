@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
+
 from strategies import PLAIN_TEXT, RESULTS, rows
 from tokenizers_for_tests import mistral, mistral_reference, smollm2, smollm2_folder
-
 from weatherman.data.fingerprint import hash_text
 from weatherman.data.tools import WEATHER_TOOLS
 from weatherman.data.validate import validate_row
@@ -75,7 +75,7 @@ def reference_ids(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | 
 @many
 def test_mistral_equals_the_reference_token_by_token_in_every_view(row: dict[str, Any]) -> None:
     messages = row["messages"]
-    ends = [i for i, message in enumerate(messages) if message["role"] == "user"][1:] + [len(messages)]
+    ends = [*[i for i, message in enumerate(messages) if message["role"] == "user"][1:], len(messages)]
     views = render(conversation(row), MISTRAL_V3, mistral())
     assert [view.ids.tolist() for view in views] == [reference_ids(messages[:end], row.get("tools")) for end in ends]
 
