@@ -53,10 +53,10 @@ data: setup-dev ## build the 16,000 conversations again
 
 bench: setup-dev ## compare with TRL and plain loops, side by side (about 40 minutes)
 	@$(BIN)/pip install --quiet -r benchmarks/requirements.txt
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python -m benchmarks.bench
 
 bench-gpu: ## the same on one CUDA GPU with a Mistral-7B of random weights
-	@$(PYTHON) benchmarks/gpu.py
+	@$(PYTHON) -m benchmarks.gpu
 
 torture: setup-dev ## kill training at random instants N times and compare (N=200 SEED=1)
 	@$(BIN)/python tests/torture.py --kills $(or $(N),200) --seed $(or $(SEED),1)

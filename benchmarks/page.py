@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import CONTENDERS
+from benchmarks.gpu import cells, figures
 from benchmarks.jobs import ROOT
 from weatherman.atomic import write_atomic
 
@@ -30,13 +31,30 @@ def newest_result() -> Path:
     )
 
 
-def filled_in(text: str, result: dict[str, Any], name: str) -> str:
-    """Give the page with its measured parts made from a result.
+def newest_estimate() -> dict[str, Any]:
+    """The newest paper estimate."""
+    found: dict[str, Any] = json.loads(max(RESULTS.glob("*-paper.json")).read_text(encoding="utf-8"))
+    return found
+
+
+def newest_gpu() -> dict[str, Any]:
+    """The newest GPU result; its columns without figures if there is none."""
+    files = list(RESULTS.glob("*-gpu.json"))
+    if files:
+        known: dict[str, Any] = json.loads(max(files).read_text(encoding="utf-8"))
+        return known
+    return {"contenders": [figures(cell, {}, None) for cell in cells(tiny=False)]}
+
+
+def filled_in(text: str, result: dict[str, Any], name: str, paper: dict[str, Any], gpu: dict[str, Any]) -> str:
+    """Give the page with its measured parts made from results.
 
     Args:
         text: the page.
-        result: a result file's content.
-        name: the result file's name, without its ending.
+        result: a CPU result file's content.
+        name: the CPU result file's name, without its ending.
+        paper: the paper estimate.
+        gpu: a GPU result file's content.
 
     Returns:
         The page; what is not between the markers stays.
@@ -48,6 +66,8 @@ def filled_in(text: str, result: dict[str, Any], name: str) -> str:
         "batch": _growth(result, "batch", "Examples"),
         "prefix": _growth(result, "prefix", "Prefix"),
         "preparation": _preparation(result),
+        "paper": _paper(paper),
+        "gpu": _gpu(gpu),
         "plot": f"![Effective tokens per second of each contender](../benchmarks/results/{name}.svg)\n",
     }
     return _BETWEEN.sub(lambda found: found[1] + parts[found[2]] + found[3], text)
@@ -161,11 +181,58 @@ def _preparation(result: dict[str, Any]) -> str:
     return _table(["Conversations", "Reading and rendering, s", "All trees, s", "Steps", "Share factor"], rows)
 
 
+def _paper(paper: dict[str, Any]) -> str:
+    header = ["One H100, 3 epochs (estimate)", "Computed tokens", "FLOPs", "Minutes", "Dollars"]
+    rows = [
+        [
+            one["way"],
+            f"{one['computed_tokens'] / 1e6:.1f} million",
+            f"{one['flops']:.2e}",
+            "{:.0f} to {:.0f}".format(*one["minutes"]),
+            "{:.2f} to {:.2f}".format(*one["dollars"]),
+        ]
+        for one in paper["estimates"]
+    ]
+    epoch = paper["epoch"]
+    words = (
+        f"An epoch has {epoch['examples']:,} examples, {epoch['effective'] / 1e6:.2f} million tokens "
+        f"({epoch['supervised'] / 1e6:.2f} million supervised) and {epoch['steps']:,} steps; its share factor is "
+        f"{paper['share_factor']:.2f}.\n\n"
+    )
+    return words + _table(header, rows)
+
+
+def _gpu(gpu: dict[str, Any]) -> str:
+    speeds = [row for row in gpu["contenders"] if "utilisation" in row]
+    header = ["Cell", "Effective tokens/s", "Computed tokens/s", "Peak memory, GB", "Utilisation, %"]
+    rows = [
+        [
+            row["cell"],
+            _figure(row["effective_tokens_per_s"]),
+            _figure(row["computed_tokens_per_s"]),
+            _figure(row["peak_bytes"], 2**30, 1),
+            _figure(row["utilisation"], 0.01, 1),
+        ]
+        for row in speeds
+    ]
+    parity = [
+        [row["cell"], *(_figure(row[f"relative_{what}_difference"], 1e-6) for what in ("loss", "gradient"))]
+        for row in gpu["contenders"]
+        if "utilisation" not in row
+    ]
+    heads = ["Against float32", "Loss, relative difference, 1e-6", "Gradient, relative difference, 1e-6"]
+    return f"{_table(header, rows)}\n{_table(heads, parity)}"
+
+
+def _figure(value: float | str, unit: float = 1.0, digits: int = 0) -> str:
+    return value if isinstance(value, str) else f"{value / unit:,.{digits}f}"
+
+
 def main(arguments: list[str]) -> int:
     """Fill in the page."""
     path = Path(arguments[0]) if arguments else newest_result()
     result = json.loads(path.read_text(encoding="utf-8"))
-    text = filled_in(PAGE.read_text(encoding="utf-8"), result, path.stem)
+    text = filled_in(PAGE.read_text(encoding="utf-8"), result, path.stem, newest_estimate(), newest_gpu())
     write_atomic(PAGE, text.encode(), durable=False)
     return 0
 
