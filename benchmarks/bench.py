@@ -51,13 +51,16 @@ CLOCK_HELP = "cpu: seconds that one thread computed, for a machine that others u
 Wanted = tuple[str, str, int]  # contender, workload, repeat
 
 
-def wanted(parts: Sequence[str], *, rounds: int, quick: bool) -> Iterator[Wanted]:
+def wanted(
+    parts: Sequence[str], *, rounds: int, quick: bool, contenders: Sequence[str] = tuple(CONTENDERS)
+) -> Iterator[Wanted]:
     """Everything to measure, in order.
 
     Args:
         parts: of `PARTS`.
         rounds: 16-example steps of every contender.
         quick: fewer points, no search.
+        contenders: whose steps; the other parts have their own.
 
     Yields:
         Contender, workload and repeat.
@@ -65,7 +68,7 @@ def wanted(parts: Sequence[str], *, rounds: int, quick: bool) -> Iterator[Wanted
     if "search" in parts and not quick:
         yield from (("trl", f"search:{size}", 1) for size in MICRO_BATCHES)
     if "steps" in parts:
-        names = list(CONTENDERS)
+        names = list(contenders)
         for number in range(1, rounds + 1):
             yield "roofline", "shapes:0", number
             turn = (number - 1) % len(names)
@@ -189,6 +192,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--parts", default=",".join(PARTS), help="comma-separated, of: " + ", ".join(PARTS))
     parser.add_argument("--rounds", type=int, default=5, help="16-example steps per contender")
     parser.add_argument("--minutes", type=float, help="begin no measurement after this long; run again to go on")
+    parser.add_argument("--contenders", default=",".join(CONTENDERS), help="whose steps (all)")
     parser.add_argument("--quick", action="store_true", help="one round and fewer points, into a file of its own")
     parser.add_argument("--config", type=Path, default=DEMO_CONFIG)
     parser.add_argument("--out", type=Path, help="the result file (benchmarks/results/DATE-cpu.json)")
@@ -196,9 +200,11 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--min-cores", type=float, default=0, help="repeat what got fewer cores than this")
     parser.add_argument("--lock", type=Path, help="hold this file's lock during each measurement")
     chosen = parser.parse_args(arguments)
-    chosen.parts = chosen.parts.split(",")
+    chosen.parts, chosen.contenders = chosen.parts.split(","), chosen.contenders.split(",")
     if unknown := set(chosen.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    if unknown := set(chosen.contenders) - set(CONTENDERS):
+        parser.error(f"no such contender: {', '.join(sorted(unknown))}")
     if chosen.out is None:
         ending = "cpu" + "-one-thread" * (chosen.clock == "cpu") + "-quick" * chosen.quick
         chosen.out = ROOT / "benchmarks" / "results" / f"{datetime.date.today().isoformat()}-{ending}.json"
@@ -222,7 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     folder = ROOT / "runs" / "bench" / chosen.out.stem
     bench = Bench(results, chosen.config, config, folder, chosen.lock, chosen.min_cores)
     began_s = time.monotonic()
-    for one in wanted(chosen.parts, rounds=1 if chosen.quick else chosen.rounds, quick=chosen.quick):
+    rounds = 1 if chosen.quick else chosen.rounds
+    for one in wanted(chosen.parts, rounds=rounds, quick=chosen.quick, contenders=chosen.contenders):
         if chosen.minutes is not None and time.monotonic() - began_s > 60 * chosen.minutes:
             messages.warning(f"stopped after {chosen.minutes:g} minutes; the same command goes on")
             return 0

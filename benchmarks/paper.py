@@ -1,7 +1,7 @@
 """The paper estimate: minutes and dollars of Mistral-7B's 3 epochs on one H100, from the shipped data's own tokens.
 
-Usage: python -m benchmarks.paper > benchmarks/results/DATE-paper.json. Only the tokens are counted, nothing is measured:
-docs/performance.md quotes it as an estimate.
+Usage: python -m benchmarks.paper > benchmarks/results/DATE-paper.json. Only the tokens are counted, nothing is
+measured: docs/performance.md quotes it as an estimate.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -55,11 +56,21 @@ class ResultFile:
         return None
 
     def add(self, measurement: Measurement) -> None:
-        """Add a measurement, in the place of an older one of the same name, and write the file."""
+        """Add a measurement, in the place of an older one of the same name, and write the file.
+
+        Another process may have added to the file meanwhile: it is read again, under a lock.
+        """
         name = ("contender", "workload", "repeat")
-        others = [one for one in self.measurements if any(one[key] != measurement[key] for key in name)]
-        self.measurements = [*others, measurement]
-        self.write()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            known = self.open(self.path, self.shape, self.settings).measurements
+            others = [one for one in known if any(one[key] != measurement[key] for key in name)]
+            self.measurements = [*others, measurement]
+            self.write()
+        finally:
+            os.close(folder)
 
     def write(self) -> None:
         """Write measurements and summary."""
