@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from weatherman import resume
+from weatherman import messages, resume
 from weatherman.atomic import write_json
 from weatherman.checkpoint import Checkpoint, clean_staging, newest_verified, save_checkpoint
 from weatherman.checkpoint_state import read_frozen, restore, write_state
@@ -266,6 +266,7 @@ class Run:
         exit_code = problem.exit_code if isinstance(problem, WeathermanError) else EXIT_FAILED
         if isinstance(problem, KeyboardInterrupt):
             exit_code = 130
+            messages.warning("Stopped at once, without saving; the same command goes on from the last checkpoint.")
         crash_loop = exit_code == EXIT_CRASH_LOOP
         text = str(problem) or type(problem).__name__
         if hasattr(self, "state") and not crash_loop:

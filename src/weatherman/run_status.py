@@ -201,7 +201,10 @@ def _is_alive(run_dir: Path, beat: Heartbeat) -> tuple[bool, str]:
     if _is_here(beat):
         if beat.process is not None and identity(beat.pid) == beat.process:
             return True, ""
-        return False, f"process {beat.pid} is gone and did not say goodbye (killed, or out of memory)"
+        return False, (
+            f"process {beat.pid} is gone and did not say goodbye: it was killed (exit code 137), most often since "
+            "memory ran out; if so, weatherman plan says how much is needed; a smaller max_tokens_per_chunk needs less"
+        )
     try:
         silent_s = abs(time.time() - (run_dir / LOCK_FILE).stat().st_mtime)
     except OSError:

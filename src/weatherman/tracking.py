@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -15,6 +16,8 @@ from urllib.parse import urlparse
 from weatherman import messages
 
 _CONNECT_TIMEOUT_S = 3.0
+_LOG_PATIENCE_S = 60.0
+_FINISH_PATIENCE_S = 120.0
 _DEFAULT_WANDB_URL = "https://api.wandb.ai"
 
 
@@ -53,20 +56,32 @@ class GuardedTracker:
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Send one step's metrics."""
-        self._guard(lambda: self._log(metrics, step=step))
+        self._guard(lambda: self._log(metrics, step=step), _LOG_PATIENCE_S)
 
     def finish(self, exit_code: int) -> None:
-        """Close the run."""
-        self._guard(lambda: self._finish(exit_code))
+        """Close the run; what a lost server has not taken by then stays behind."""
+        self._guard(lambda: self._finish(exit_code), _FINISH_PATIENCE_S)
 
-    def _guard(self, call: Callable[[], Any]) -> None:
+    def _guard(self, call: Callable[[], Any], patience_s: float) -> None:
         if self._broken:
             return
-        try:
-            call()
-        except Exception as problem:  # a tracker is somebody else's code: whatever it throws must not stop training
+        problems: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                call()
+            except Exception as problem:  # a tracker is somebody else's code: whatever it throws must not stop training
+                problems.append(problem)
+
+        # In a thread, since it may also wait for ever for a server that went away.
+        worker = threading.Thread(target=work, name="tracker", daemon=True)
+        worker.start()
+        worker.join(patience_s)
+        if worker.is_alive():
+            problems.append(TimeoutError(f"no answer for {patience_s:.0f} s"))
+        if problems:
             self._broken = True
-            messages.warning(f"{self._name} failed ({problem}); training goes on, events.jsonl has every metric.")
+            messages.warning(f"{self._name} failed ({problems[0]}); training goes on, events.jsonl has every metric.")
 
 
 def reachable(url: str, timeout_s: float = _CONNECT_TIMEOUT_S) -> bool:
