@@ -268,3 +268,12 @@ def test_estimated_memory_is_within_a_fifth_of_the_measured_peak(name: str) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["estimated_bytes"] == pytest.approx(found["measured_bytes"], rel=0.2), found
+
+
+def test_memory_is_judged_by_the_longest_examples_whatever_steps_are_sampled() -> None:
+    settings = ("max_train_examples=null", "sharing=off")
+    short = make_plan(shipped("demo", *settings, "max_steps=1"))
+    longest = max(len(one.ids) for one in read_examples(shipped("demo", *settings))[0])
+    held = held_by_padding([longest, longest], 0)
+    config = shipped("demo", *settings)
+    assert short.memory.activations == estimate_memory(SMOLLM, config, held, device="cpu", dtype_bytes=4).activations
