@@ -56,7 +56,7 @@ bench: setup-dev ## compare with TRL and plain loops, side by side (about 40 min
 	@$(BIN)/python -m benchmarks.bench
 
 bench-gpu: ## the same on one CUDA GPU with a Mistral-7B of random weights
-	@$(PYTHON) -m benchmarks.gpu
+	@PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
 torture: setup-dev ## kill training at random instants N times and compare (N=200 SEED=1)
 	@$(BIN)/python tests/torture.py --kills $(or $(N),200) --seed $(or $(SEED),1)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib.metadata
 import json
 import os
 import statistics
@@ -31,6 +32,8 @@ SHAPE = KNOWN["mistralai/Mistral-7B-Instruct-v0.3"]
 PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 NOT_MEASURED = "not measured"
 CELL_MINUTES = 5
+PACKAGES = ("transformers", "peft", "flash-attn", "bitsandbytes", "triton")
+EPOCHS = 3
 Cell = dict[str, Any]
 
 
@@ -81,7 +84,14 @@ def probe() -> dict[str, Any]:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    return {**found, "versions": {name: _version(name) for name in PACKAGES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def run_cell(cell: Cell, timeout_s: float) -> dict[str, Any]:
@@ -95,7 +105,12 @@ def run_cell(cell: Cell, timeout_s: float) -> dict[str, Any]:
         `status` "measured" with its figures, or "skipped" with a `reason`.
     """
     command = [sys.executable, "-m", "benchmarks.gpu_cell", json.dumps(cell)]
-    environment = dict(os.environ, PYTHONPATH=str(ROOT), HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    environment = dict(
+        os.environ,
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "src")]),
+        HF_HUB_OFFLINE="1",
+        TOKENIZERS_PARALLELISM="false",
+    )
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, env=environment, timeout=timeout_s, check=False, cwd=ROOT
@@ -140,10 +155,49 @@ def figures(cell: Cell, result: dict[str, Any], device: str | None) -> dict[str,
     return row
 
 
+def goals(rows: Sequence[dict[str, Any]], tokens_per_epoch: int | None) -> dict[str, Any]:
+    """What the fastest bfloat16 tree reached against the goals; `NOT_MEASURED` where figures are missing.
+
+    Args:
+        rows: the table.
+        tokens_per_epoch: effective tokens of the whole training set; None if they were not counted.
+
+    Returns:
+        `utilisation` (to reach: 0.45), `times_packed` (2) and `minutes` of the 3 epochs (40).
+    """
+
+    def fastest(batches: str) -> dict[str, Any] | None:
+        measured = [
+            row
+            for row in rows
+            if row["cell"].startswith(f"bf16 {batches}") and isinstance(row.get("effective_tokens_per_s"), float)
+        ]
+        return max(measured, key=lambda row: row["effective_tokens_per_s"], default=None)
+
+    tree, packed = fastest("tree"), fastest("packed")
+    reached: dict[str, Any] = dict.fromkeys(("utilisation", "times_packed", "minutes"), NOT_MEASURED)
+    if tree:
+        speed = tree["effective_tokens_per_s"]
+        reached["utilisation"] = tree["utilisation"]
+        if packed:
+            reached["times_packed"] = speed / packed["effective_tokens_per_s"]
+        if tokens_per_epoch:
+            reached["minutes"] = EPOCHS * tokens_per_epoch / speed / 60
+    return reached
+
+
+def _tokens_per_epoch() -> int | None:
+    estimates = sorted((ROOT / "benchmarks" / "results").glob("*-paper.json"))
+    if not estimates:
+        return None
+    return int(json.loads(estimates[-1].read_text(encoding="utf-8"))["epoch"]["effective"])
+
+
 def write(path: Path, machine: dict[str, Any], results: dict[str, Any], *, tiny: bool) -> None:
     """Write the result file: the raw results by cell, and the table."""
     rows = [figures(cell, results.get(cell_name(cell), {}), machine["device"]) for cell in cells(tiny=tiny)]
-    content = {"hardware": machine, "tiny": tiny, "contenders": rows, "results": results}
+    reached = goals(rows, _tokens_per_epoch())
+    content = {"hardware": machine, "tiny": tiny, "contenders": rows, "goals": reached, "results": results}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, (json.dumps(content, indent=1) + "\n").encode(), durable=False)
 

@@ -93,6 +93,19 @@ def test_figures_of_a_cell_are_medians_and_utilisation_counts_four_flops_a_param
     assert row["utilisation"] == 4 * (7_248_023_552 - 32768 * 4096) * 100.0 / 989e12
 
 
+def test_goals_follow_from_the_fastest_cells() -> None:
+    rows = [
+        {"cell": "bf16 tree flex", "effective_tokens_per_s": 300.0, "utilisation": 0.4},
+        {"cell": "bf16 tree sdpa", "effective_tokens_per_s": 200.0, "utilisation": 0.5},
+        {"cell": "bf16 packed flex", "effective_tokens_per_s": 150.0, "utilisation": 0.4},
+        {"cell": "bf16 packed flash", "effective_tokens_per_s": "not measured", "utilisation": "not measured"},
+        {"cell": "bf16 tree flex parity"},
+    ]
+    assert gpu.goals(rows, 6000) == {"utilisation": 0.4, "times_packed": 2.0, "minutes": 1.0}
+    assert gpu.goals(rows[:1], None) == {"utilisation": 0.4, "times_packed": "not measured", "minutes": "not measured"}
+    assert set(gpu.goals([], 6000).values()) == {"not measured"}
+
+
 def test_what_was_not_measured_says_so_and_why() -> None:
     cell = {"weights": "qlora", "batches": "tree", "kernel": "flex", "recompute": True}
     row = gpu.figures(cell, {"status": "skipped", "reason": "No module named 'bitsandbytes'"}, None)
