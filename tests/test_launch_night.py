@@ -19,7 +19,7 @@ from weatherman import pod, power, webhook
 from weatherman.config import load_config
 from weatherman.errors import WeathermanError
 from weatherman.events import StatusFile
-from weatherman.launch_job import LaunchOptions, same_command
+from weatherman.launch_job import LaunchOptions, enter_project, same_command
 from weatherman.power import Health, check_power, thermal_state
 from weatherman.preflight.probe import SystemProbe
 from weatherman.rehearsal import MODEL_VARIABLE, as_override, rehearsal_overrides
@@ -338,3 +338,20 @@ def test_same_command_is_the_projects_script_with_what_was_given(tmp_path: Path)
     assert shlex.split(same_command(options)) == ["weatherman", "launch", "--env", "m4", *rest]
     (project / "train_m4_local.sh").touch()
     assert shlex.split(same_command(options)) == [str(project / "train_m4_local.sh"), *rest]
+
+
+def test_configuration_is_meant_from_the_callers_folder_else_from_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caller, project = tmp_path / "caller", tmp_path / "my project"
+    for folder in (caller, project):
+        folder.mkdir()
+    (caller / "mine.yaml").touch()
+    for given, meant in (("mine.yaml", caller / "mine.yaml"), ("theirs.yaml", Path("theirs.yaml")), (None, None)):
+        monkeypatch.chdir(caller)
+        options = enter_project(LaunchOptions("h100", config=given and Path(given), project=Path("../my project")))
+        assert options.config == (meant or Path("configs/training_config_h100.yaml"))
+        assert Path.cwd() == project
+    monkeypatch.chdir(caller)
+    with pytest.raises(WeathermanError, match="cannot be entered"):
+        enter_project(LaunchOptions("h100", project=Path("none")))
