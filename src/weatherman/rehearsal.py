@@ -42,6 +42,8 @@ def rehearsal_overrides(config: TrainingConfig) -> list[str]:
         "per_device_train_batch_size": 1,
         "gradient_accumulation_steps": 2,
         "save_steps": 3,
+        "gradient_checkpointing": False,  # a small model needs neither, and on a CPU both cost minutes
+        "lora_dropout": 0.0,
         "eval_steps": None,
         "logging_steps": 1,
         "num_tool_eval_prompts": 1,
