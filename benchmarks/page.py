@@ -21,6 +21,7 @@ _CLOCKS = {
     "wall": "Seconds are by the clock.",
     "cpu": "Others used the machine too: seconds are those that one thread computed, which are good for ratios.",
 }
+_SECONDS = {"wall": "s", "cpu": "CPU s"}
 UNSHARED_GOAL, ROOFLINE_GOAL = 0.97, 0.65
 
 
@@ -100,8 +101,9 @@ def _machine(result: dict[str, Any], name: str) -> str:
 
 
 def _contenders(result: dict[str, Any]) -> str:
+    second = _SECONDS[result["settings"]["clock"]]
     header = [
-        "Contender", "Effective tokens/s", "Computed tokens/s", "Share factor", "Peak memory, GB", "Roofline, %",
+        "Contender", f"Effective tokens/{second}", f"Computed tokens/{second}", "Share factor", "Peak memory, GB", "Roofline, %",
         "Loss, first step", "Loss, last step", "Steps",
     ]  # fmt: skip
     rows = [
@@ -148,10 +150,10 @@ def _met(met: bool) -> str:
 
 
 def _growth(result: dict[str, Any], kind: str, word: str) -> str:
-    header = [word]
+    header, second = [word], _SECONDS[result["settings"]["clock"]]
     for name in ("ours-off", "ours-on"):
         label = CONTENDERS[name].label.removeprefix("ours, ")
-        header += [f"{label}: s a step", "effective tokens/s"]
+        header += [f"{label}: {second} a step", f"effective tokens/{second}"]
     cells: dict[int, dict[str, list[str]]] = {}
     factors: dict[int, str] = {}
     for row in result["growth"][kind]:

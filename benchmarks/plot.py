@@ -45,16 +45,21 @@ def draw(result_path: Path) -> Path:
     result = json.loads(result_path.read_text(encoding="utf-8"))
     with mpl.rc_context(_STYLE):
         figure, panels = pyplot.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1.5, 1, 1), layout="constrained")
-        _speeds(panels[0], result["contenders"])
-        _growth(panels[1], result["growth"]["batch"], "Examples in a step", "As the step grows (shipped data)")
-        _growth(panels[2], result["growth"]["prefix"], "Tokens of the shared prefix", "As the prefix grows (made up)")
+        second = {"wall": "s", "cpu": "CPU s"}[result["settings"]["clock"]]
+        _speeds(panels[0], result["contenders"], second)
+        _growth(
+            panels[1], second, result["growth"]["batch"], "Examples in a step of the shipped data", "As the step grows"
+        )
+        _growth(
+            panels[2], second, result["growth"]["prefix"], "Tokens shared by 8 made-up examples", "As the prefix grows"
+        )
         path = result_path.with_suffix(".svg")
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
     return path
 
 
-def _speeds(axes: Axes, contenders: list[dict[str, Any]]) -> None:
+def _speeds(axes: Axes, contenders: list[dict[str, Any]], second: str) -> None:
     axes.set_title("16-example steps of the shipped data")
     shown = [one for one in contenders if one["effective_tokens_per_s"]["count"]]
     longest = max((one["effective_tokens_per_s"]["spread"][1] for one in shown), default=1)
@@ -68,10 +73,10 @@ def _speeds(axes: Axes, contenders: list[dict[str, Any]]) -> None:
     axes.set_yticks(range(len(shown)), [one["label"] for one in reversed(shown)])
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, longest * 1.35)
-    axes.set_xlabel("Effective tokens/s: median, smallest to largest (peak memory)")
+    axes.set_xlabel(f"Effective tokens/{second}: median, smallest to largest (peak memory)")
 
 
-def _growth(axes: Axes, rows: list[dict[str, Any]], label: str, title: str) -> None:
+def _growth(axes: Axes, second: str, rows: list[dict[str, Any]], label: str, title: str) -> None:
     axes.set_title(title)
     places = sorted({row["at"] for row in rows})
     for name in ("ours-on", "ours-off"):
@@ -86,7 +91,6 @@ def _growth(axes: Axes, rows: list[dict[str, Any]], label: str, title: str) -> N
     axes.set_xticks(range(len(places)), [str(place) for place in places])
     axes.grid(axis="y", color=FAINT, linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.2)
+    axes.set_ylim(0, 1.2 * max((row["effective_tokens_per_s"]["median"] for row in rows), default=1))
     axes.set_xlabel(label)
-    axes.set_ylabel("Effective tokens/s")
+    axes.set_ylabel(f"Effective tokens/{second}")
