@@ -103,8 +103,8 @@ def _machine(result: dict[str, Any], name: str) -> str:
 def _contenders(result: dict[str, Any]) -> str:
     second = _SECONDS[result["settings"]["clock"]]
     header = [
-        "Contender", f"Effective tokens/{second}", f"Computed tokens/{second}", "Share factor", "Peak memory, GB", "Roofline, %",
-        "Loss, first step", "Loss, last step", "Steps",
+        "Contender", f"Effective tokens/{second}", f"Computed tokens/{second}", "Share factor",
+        "Peak memory, GB", "Roofline, %", "Loss, first step", "Loss, last step", "Steps",
     ]  # fmt: skip
     rows = [
         [
