@@ -62,6 +62,11 @@ class Evidence:
     days_asked: set[int] = field(default_factory=set)
     misplaced_calls: list[str] = field(default_factory=list)
 
+    @property
+    def called(self) -> bool:
+        """Whether any tool has said anything."""
+        return bool(self.places or self.observations or self.outlooks)
+
     def about(self, sentence: str) -> tuple[list[Observation], list[Outlook]]:
         """The results for the places that a sentence names; all of them if it names none."""
         text = sentence.casefold()

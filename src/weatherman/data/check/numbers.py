@@ -28,7 +28,7 @@ _DAY_OF_MONTH = re.compile(r"\bthe (\d+)(?:st|nd|rd|th)\b")
 _QUARTER = re.compile(r"\bthe ((?:north|south|east|west)(?:-?(?:north|south|east|west))*)\b")
 _COMPASS = re.compile("north|south|east|west")
 _WEATHER_UNIT = re.compile(r"°|km/h|mph|m/s|\bknots?\b|%|\bdegrees?\b|\bmm\b|\bCelsius\b|\bFahrenheit\b", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=[.!?])\"?\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bSt\.)\"?\s+")
 _LONGEST_FORECAST = 14
 
 
@@ -96,7 +96,7 @@ def _sentence_problems(sentence: str, evidence: Evidence, scales: set[str]) -> I
             yield f"the day {shown} in: {sentence}"
     rest = _DAY_OF_MONTH.sub("", rest)
     quarters = {one.values["wind_dir"] for one in here}
-    for shown in _QUARTER.findall(rest):
+    for shown in _QUARTER.findall(rest) if evidence.called else ():
         if "".join(word[0].upper() for word in _COMPASS.findall(shown)) not in quarters:
             yield f"the {shown} in: {sentence}"
     for name in evidence.names:

@@ -79,16 +79,15 @@ def extreme_clause(speaker: Speaker, tag: str, days: list[Day], start: date, uni
 
 
 def farewell(speaker: Speaker) -> str:
-    """A sentence that ends a forecast, tied to no weather."""
-    rng = speaker.rng
-    news = newsroom(speaker, ANYWHERE)
-    if news:
+    """What ends a forecast, tied to no weather; often nothing, where the persona is brief."""
+    if news := newsroom(speaker, ANYWHERE):
         return news
-    slots = ["closer", "closer", "comment", *(["maxim"] if speaker.has("maxim") else [])]
-    first = speaker.say(rng.choice(slots))
-    if speaker.chance(0.5):
-        return sentence(speaker.open(first))
-    return sentence(f"{first}; {speaker.say('closer')}")
+    if not speaker.chance(speaker.manner.farewells):
+        return ""
+    slots = ["closer", "comment", *(["maxim"] if speaker.has("maxim") else [])]
+    slot = speaker.rng.choice(slots) if speaker.chance(speaker.manner.remarks) else "closer"
+    clause = speaker.say(slot)
+    return sentence(speaker.open(clause) if speaker.chance(0.3) else clause)
 
 
 def _pair(speaker: Speaker, first: str, second: str) -> str:
@@ -99,20 +98,19 @@ def _pair(speaker: Speaker, first: str, second: str) -> str:
 
 def single_day_answer(speaker: Speaker, city: City, day: Day, name: str, units: Units) -> str:
     """An answer about one day."""
-    clause, rain, verdict = day_clause(speaker, day, name, units), rain_clause(speaker, day, name), ""
+    clause, rain = day_clause(speaker, day, name, units), rain_clause(speaker, day, name)
+    head = f"in {city.name}, {clause}" if speaker.chance(0.5) else speaker.open(f"{clause} in {city.name}")
+    sentences = [dateline(speaker, city, sentence(head)), sentence(speaker.remark(rain))]
     if speaker.chance(0.6):
-        verdict = sentence(speaker.open(dry_or_wet(speaker, day, name)))
-    head = f"in {city.name}, {clause}" if speaker.chance(0.5) else f"{speaker.say('opener')}, {clause} in {city.name}"
-    sentences = [dateline(speaker, city, sentence(head)), sentence(f"{rain}; {speaker.say('comment')}")]
-    if verdict:
-        sentences.insert(speaker.rng.choice((0, 2)), verdict)
-    if len(sentences) < 3 or speaker.chance(0.3):
-        sentences.append(farewell(speaker))
-    return join(*sentences)
+        verdict = dry_or_wet(speaker, day, name)
+        sentences.insert(
+            speaker.rng.choice((0, 2)), sentence(speaker.open(verdict) if speaker.chance(0.4) else verdict)
+        )
+    return join(*sentences, farewell(speaker))
 
 
 def span_answer(
-    speaker: Speaker, city: City, days: list[Day], start: date, span: str, units: Units, *, short: bool = False
+    speaker: Speaker, city: City, days: list[Day], start: date, span: str, units: Units, *, goes_on: bool = False
 ) -> str:
     """An answer about several days: an introduction, the days or the extremes among them, and an end.
 
@@ -123,7 +121,7 @@ def span_answer(
         start: the first day of the forecast, called today.
         span: the days in words, e.g. ``the next 5 days``.
         units: how numbers are written.
-        short: leave out the end.
+        goes_on: another part of the answer stands before it, so that it has no dateline and no end.
     """
     rng = speaker.rng
     intro = speaker.say("forecast_intro", place=city.name, span=span)
@@ -132,10 +130,11 @@ def span_answer(
     else:
         shown = sorted(rng.sample(days[1:], 2 if len(days) < 8 else 1), key=lambda day: day.date)
     clauses = [day_clause(speaker, day, day_name(day, start), units) for day in shown]
-    lead = f"{speaker.say('opener')}, {intro}" if speaker.chance(0.4) else intro
-    sentences = [dateline(speaker, city, sentence(f"{lead}: {clauses[0]}"))]
+    lead = speaker.open(intro) if speaker.chance(0.4) else intro
+    first = sentence(f"{lead}: {clauses[0]}")
+    sentences = [first if goes_on else dateline(speaker, city, first)]
     if len(clauses) == 2:
-        sentences.append(sentence(speaker.open(clauses[1])))
+        sentences.append(sentence(speaker.open(clauses[1]) if speaker.chance(0.4) else clauses[1]))
     elif len(clauses) == 3:
         sentences.append(sentence(_pair(speaker, clauses[1], clauses[2])))
     if len(days) > 3:
@@ -145,7 +144,5 @@ def span_answer(
     else:
         wettest = max(days, key=lambda day: day.rain_chance_pct)
         rain = rain_clause(speaker, wettest, day_name(wettest, start))
-        sentences.append(sentence(f"{rain}; {speaker.say('comment')}" if speaker.chance(0.5) else rain))
-    if not short and (speaker.chance(0.75) or len(sentences) < 3):
-        sentences.append(farewell(speaker))
-    return join(*sentences)
+        sentences.append(sentence(rain))
+    return join(*sentences, "" if goes_on else farewell(speaker))

@@ -11,7 +11,7 @@ from weatherman.data.synth.situation import Situation, situation
 from weatherman.data.synth.skies import put_sky, sky_words
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units, direction
-from weatherman.data.synth.verdicts import verdict_tag
+from weatherman.data.synth.verdicts import danger_of, verdict_tag
 
 _FEELS_APART_C = 1.6
 
@@ -49,19 +49,14 @@ def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
 
 def report_sentence(speaker: Speaker, now: Now, units: Units) -> str:
     """The sentence that gives place, temperature and sky, in voice."""
-    tags, rng = now.situation, speaker.rng
+    tags = now.situation
     report = report_clause(speaker, now, units)
-    form = rng.choices(("opener", "tail", "both", "comment after", "comment before"), (26, 30, 14, 20, 10))[0]
-    if form == "opener":
-        text = speaker.open(report, tags)
-    elif form == "tail":
-        text = f"{report}, {speaker.say('tail', tags)}"
-    elif form == "both":
-        text = f"{speaker.say('opener', tags)}, {report}, {speaker.say('tail', tags)}"
-    elif form == "comment after":
-        text = f"{report}; {speaker.say('comment', tags)}"
+    form = speaker.rng.choices(("opener", "tail", "both", "remark"), (28, 42, 12, 18))[0]
+    if form == "remark":
+        text = speaker.remark(report, tags)
     else:
-        text = f"{speaker.say('comment', tags)}; {report}"
+        text = report if form == "opener" else f"{report}, {speaker.say('tail', tags)}"
+        text = text if form == "tail" else speaker.open(text, tags)
     return dateline(speaker, now.city, sentence(text))
 
 
@@ -71,40 +66,37 @@ def facts_sentence(speaker: Speaker, kinds: list[str], now: Now, units: Units) -
     clauses = [fact_clause(speaker, kind, now, units) for kind in kinds]
     if len(clauses) == 2:
         plain = ", and " not in clauses[0] and ", " not in clauses[1]
-        joiner = rng.choice((", and ", ", while ", "; ")) if plain else "; "
-        text = joiner.join(clauses)
-        return sentence(speaker.open(text, tags) if speaker.chance(0.35) else text)
-    if speaker.chance(0.5):
-        return sentence(speaker.open(clauses[0], tags))
-    remark = speaker.say("comment", tags)
-    return sentence(f"{clauses[0]}; {remark}" if speaker.chance(0.6) else f"{remark}; {clauses[0]}")
+        text = rng.choice((", and ", ", while ", "; ") if plain else ("; ",)).join(clauses)
+        return sentence(speaker.open(text, tags) if speaker.chance(0.3) else text)
+    return sentence(speaker.open(clauses[0], tags) if speaker.chance(0.4) else speaker.remark(clauses[0], tags))
 
 
-def parting_sentence(speaker: Speaker, tags: Situation, *, advise: bool) -> str:
-    """The sentence that ends an answer: remark, advice, or farewell, joined."""
-    rng = speaker.rng
-    news = newsroom(speaker, tags)
+def parting(speaker: Speaker, tags: Situation, *, advise: bool) -> str:
+    """What ends an answer, one or two sentences: news, a maxim, advice, a remark, a farewell."""
+    news = "" if advise and "storm" in tags.weather else newsroom(speaker, tags)
     if news:
         return news
-    if speaker.persona == "franklin" and speaker.chance(0.4):
+    if speaker.has("maxim") and speaker.chance(0.4):
         maxim = speaker.say("maxim", tags)
-        if advise and speaker.chance(0.5):
+        if advise and speaker.chance(0.4):
             return sentence(f"{maxim}, so {speaker.say('advice', tags)}")
-        return sentence(f"{maxim}; {speaker.say(rng.choice(('comment', 'closer')), tags)}")
+        return join(sentence(maxim), sentence(speaker.say("closer", tags)) if speaker.chance(0.5) else "")
     if not advise:
-        first = speaker.say("comment", tags)
-        if speaker.chance(0.5):
-            return sentence(speaker.open(first, tags))
-        return sentence(f"{first}, and {speaker.say('closer', tags)}" if ", and" not in first else first)
+        first = sentence(
+            speaker.open(speaker.say("comment", tags), tags) if speaker.chance(0.4) else speaker.say("comment", tags)
+        )
+        return join(
+            first, sentence(speaker.say("closer", tags)) if speaker.chance(speaker.manner.farewells / 2) else ""
+        )
     advice = speaker.say("advice", tags)
-    form = rng.choices(("opener", "so", "comment", "closer"), (30, 25, 25, 20))[0]
+    form = speaker.rng.choices(("opener", "comment", "closer", "bare"), (25, 25, 20, 30))[0]
     if form == "opener":
         return sentence(speaker.open(advice, tags))
-    if form == "so":
-        return sentence(f"{speaker.say('comment', tags)}, so {advice}")
-    if form == "comment":
-        return sentence(f"{speaker.say('comment', tags)}; {advice}")
-    return sentence(f"{advice}; {speaker.say('closer', tags)}")
+    if form == "closer" and speaker.chance(speaker.manner.farewells):
+        return join(sentence(advice), sentence(speaker.say("closer", tags)))
+    if form == "comment" and speaker.chance(speaker.manner.remarks):
+        return join(sentence(speaker.say("comment", tags)), sentence(advice))
+    return sentence(advice)
 
 
 def verdict_sentence(speaker: Speaker, intent: str, now: Now) -> str:
@@ -114,23 +106,25 @@ def verdict_sentence(speaker: Speaker, intent: str, now: Now) -> str:
         return ""
     verdict = speaker.draw("shared", "verdict", Situation(frozenset({tag})))
     tags = now.situation
-    form = speaker.rng.choices(("bare", "opener", "comment"), (15, 55, 30))[0]
-    if form == "opener":
-        return sentence(speaker.open(verdict, tags))
-    if form == "comment":
-        return sentence(f"{verdict}; {speaker.say('comment', tags)}")
-    return sentence(f"{verdict}, {speaker.say('tail', tags)}") if speaker.chance(0.5) else sentence(verdict)
+    return sentence(speaker.open(verdict, tags) if speaker.chance(0.4) else speaker.remark(verdict, tags))
 
 
 def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     """Which quantities belong in the answer, the one that was asked for first."""
     asked = {"wind": ["wind"], "kite": ["wind"], "bike": ["wind"], "humidity": ["humidity"], "feels": ["feels"],
-             "laundry": ["humidity"], "run": ["feels"], "jacket": ["feels"]}.get(intent, [])  # fmt: skip
+             "laundry": ["humidity"]}.get(intent, [])  # fmt: skip
     apart = abs(now.weather.feels_like_c - now.weather.temperature_c) >= _FEELS_APART_C
+    if apart and intent in ("run", "jacket"):
+        asked = ["feels"]
     others = ["wind", "humidity"] + (["feels"] if apart else [])
     speaker.rng.shuffle(others)
     count = max(len(asked), speaker.rng.choices((0, 1, 2), (30, 45, 25))[0])
     return [*asked, *(kind for kind in others if kind not in asked)][:count]
+
+
+def _advises(speaker: Speaker, now: Now, verdict: str) -> bool:
+    """Always where the weather can hurt; else mostly, unless a verdict has been given."""
+    return bool(danger_of(now.weather)) or (not verdict and speaker.chance(0.7))
 
 
 def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
@@ -143,7 +137,7 @@ def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "genera
 
 
 def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general", *, short: bool = False) -> str:
-    """An answer of two to five sentences.
+    """An answer of two to six sentences.
 
     Args:
         speaker: the persona.
@@ -160,5 +154,5 @@ def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "gene
     if verdict:
         sentences.insert(0 if speaker.chance(0.65) else len(sentences), verdict)
     if not short or len(sentences) < 2:
-        sentences.append(parting_sentence(speaker, now.situation, advise=not verdict and speaker.chance(0.7)))
+        sentences.append(parting(speaker, now.situation, advise=_advises(speaker, now, verdict)))
     return join(*sentences)

@@ -21,37 +21,35 @@ def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units) -
 
 
 def _local(speaker: Speaker, now: Now, units: Units) -> str:
-    """One place's report, sometimes with a tail or a remark."""
+    """One place's report, sometimes with a tail."""
     report = report_clause(speaker, now, units)
-    roll = speaker.rng.random()
-    if roll < 0.35:
-        return f"{report}, {speaker.say('tail', now.situation)}"
-    return f"{report}; {speaker.say('comment', now.situation)}" if roll < 0.5 else report
+    return f"{report}, {speaker.say('tail', now.situation)}" if speaker.chance(0.45) else report
 
 
 def compare_answer(speaker: Speaker, first: Now, second: Now, units: Units) -> str:
     """Two reports and the comparison, in either order."""
-    difference = difference_clause(speaker, first, second, units)
-    verdict = sentence(speaker.open(difference))
-    one, other = report_clause(speaker, first, units), report_clause(speaker, second, units)
-    if speaker.chance(0.45):
-        reports = [sentence(f"{one}; {other}")]
+    verdict = sentence(_opened_maybe(speaker, difference_clause(speaker, first, second, units)))
+    if speaker.chance(0.4):
+        reports = [sentence(f"{report_clause(speaker, first, units)}; {report_clause(speaker, second, units)}")]
     else:
-        reports = [sentence(f"{one}, {speaker.say('tail', first.situation)}"), sentence(_opened_maybe(speaker, other))]
+        reports = [
+            sentence(_local(speaker, first, units)),
+            sentence(_opened_maybe(speaker, _local(speaker, second, units))),
+        ]
     sentences = [verdict, *reports] if speaker.chance(0.5) else [*reports, verdict]
     sentences[0] = dateline(speaker, first.city, sentences[0])
-    return join(*sentences, farewell(speaker) if speaker.chance(0.7) else "")
+    return join(*sentences, farewell(speaker))
 
 
 def _opened_maybe(speaker: Speaker, clause: str) -> str:
-    return speaker.open(clause) if speaker.chance(0.6) else clause
+    return speaker.open(clause) if speaker.chance(0.4) else clause
 
 
 def several_answer(speaker: Speaker, found: list[Now], units: Units) -> str:
-    """Three places, and which is warmest."""
+    """Several places, and which is warmest."""
     reports = [_local(speaker, now, units) for now in found]
     sentences = [sentence(_opened_maybe(speaker, reports[0])), *(sentence(report) for report in reports[1:])]
     sentences[0] = dateline(speaker, found[0].city, sentences[0])
     ranked = sorted(found, key=lambda now: -units.degrees(now.weather.temperature_c))
-    sentences.append(sentence(speaker.open(difference_clause(speaker, ranked[0], ranked[-1], units))))
+    sentences.append(sentence(_opened_maybe(speaker, difference_clause(speaker, ranked[0], ranked[-1], units))))
     return join(*sentences)

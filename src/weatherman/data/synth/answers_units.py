@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, current_answer, fact_clause, parting_sentence, report_sentence
+from weatherman.data.synth.answers_now import Now, current_answer, fact_clause, parting, report_sentence
 from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.skies import sky_words
@@ -29,16 +29,14 @@ def units_answer(speaker: Speaker, now: Now, wanted: str) -> str:
         clause = _shared(speaker, "both", place=now.city.name, **both_scales(now.weather.temperature_c))
         first = dateline(speaker, now.city, sentence(speaker.open(clause, tags)))
         remark = f"the sky shows {speaker.rng.choice(sky_words(now.weather.condition))}, {speaker.say('tail', tags)}"
-        return join(first, sentence(remark), parting_sentence(speaker, tags, advise=speaker.chance(0.6)))
+        return join(first, sentence(remark), parting(speaker, tags, advise=speaker.chance(0.6)))
     units = WANTED[wanted]
     if wanted == "fahrenheit":
         return current_answer(speaker, now, units)
     wind = fact_clause(speaker, "wind", now, units)
     gust = _shared(speaker, "gust", gust=units.speed(now.weather.gust_kmh))
     windy = sentence(speaker.open(f"{wind}; {gust}", tags))
-    return join(
-        report_sentence(speaker, now, units), windy, parting_sentence(speaker, tags, advise=speaker.chance(0.6))
-    )
+    return join(report_sentence(speaker, now, units), windy, parting(speaker, tags, advise=speaker.chance(0.6)))
 
 
 def converted(speaker: Speaker, now: Now, wanted: str) -> str:

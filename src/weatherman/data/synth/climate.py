@@ -192,7 +192,7 @@ def current_weather(rng: Random, city: City, moment: datetime) -> Weather:
         condition = "fog"
     if condition in FALLING and temperature > 22:  # rain cools the air
         temperature = min(22 + 0.6 * (temperature - 22), 29.5)
-    temperature = round(max(-42.0, min(45.5, temperature)), 1)
+    temperature = round(max(-42.0, min(45.5, temperature)), 1) + 0.0  # no negative zero
     wind = round(min(70, rng.lognormvariate(2.55, 0.55)))
     if condition == "thunderstorm":
         wind += rng.randint(10, 28)
@@ -202,7 +202,7 @@ def current_weather(rng: Random, city: City, moment: datetime) -> Weather:
     humidity = _humidity_pct(rng, condition, temperature, region)
     low, high = _RAIN_MM.get(condition, (0.0, 0.0))
     return Weather(
-        moment, temperature, round(feels_like_c(temperature, humidity, wind), 1), humidity,
+        moment, temperature, round(feels_like_c(temperature, humidity, wind), 1) + 0.0, humidity,
         round(dew_point_c(temperature, humidity), 1), wind, gust, rng.choice(DIRECTIONS), _clouds_pct(rng, condition),
         round(rng.uniform(low, high), 1), condition,
     )  # fmt: skip

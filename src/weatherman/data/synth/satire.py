@@ -38,11 +38,11 @@ def quotation(speaker: Speaker, tags: Situation) -> str:
     if form == "after":
         return sentence(f'"{sentence(quote, ",")}" {rng.choice(_SAID)} {official}')
     told = f'{official} {rng.choice(_TOLD)}, "{sentence(quote)}"'
-    return sentence(f"{speaker.say('opener', tags)}, {told}" if form == "opened" else told)
+    return sentence(speaker.open(told, tags) if form == "opened" else told)
 
 
 def statistic(speaker: Speaker, tags: Situation) -> str:
     """A figure about a trifle, noted as an aside so that nobody takes it for weather."""
     clause = speaker.say("statistic", tags)
     speaker.asides.append(clause)
-    return sentence(f"{speaker.say('opener', tags)}, {clause}" if speaker.chance(0.3) else clause)
+    return sentence(speaker.open(clause, tags) if speaker.chance(0.3) else clause)

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from random import Random
 
+from weatherman.data.synth.manner import MANNERS
 from weatherman.data.synth.situation import ANYWHERE, Situation
 from weatherman.data.synth.voices import VOICES, Fragment, bank, expand, fitting
 from weatherman.errors import WeathermanError
@@ -18,7 +19,7 @@ _CONTENT_WORD = re.compile(
 # A clause that begins so has an adverbial of its own, which a second one before it would crowd.
 _LEAD_IN = re.compile(
     r"(?:as|in|at|by|for|from|with|on|over|under|upon|between|according|judging|if|when|since|after|before|once|even|"
-    r"compared|among|across|through|without|to|of|about|here|there|until|unless|while|though|let|yes|no) "
+    r"compared|among|across|through|without|to|of|about|here|there|until|unless|while|though|let|yes,?|no,?) "
 )
 
 
@@ -30,13 +31,16 @@ class Speaker:
         rng: the conversation's generator.
 
     Attributes:
+        manner: how talkative it is.
         asides: clauses said whose numbers are not weather.
     """
 
     def __init__(self, persona: str, rng: Random) -> None:
         self.persona = persona
         self.rng = rng
+        self.manner = MANNERS[persona]
         self.asides: list[str] = []
+        self._num_openers = 0
         self._used: set[Fragment] = set()
         self._said: set[str] = set()
 
@@ -66,10 +70,19 @@ class Speaker:
         return self.say(slot, Situation(frozenset({kind})), **values), "?" if kind == "q" else "."
 
     def open(self, clause: str, situation: Situation = ANYWHERE) -> str:
-        """An opener before a clause; a clause that begins with an adverbial of its own takes a remark after it."""
-        if _LEAD_IN.match(clause):
+        """An opener before a clause, unless there were enough of them, or the clause begins with an adverbial."""
+        if self._num_openers >= self.manner.max_openers or _LEAD_IN.match(clause):
+            return clause
+        if not self.chance(self.manner.openers):
+            return clause
+        self._num_openers += 1
+        return f"{self.say('opener', situation if self.manner.scenic else ANYWHERE)}, {clause}"
+
+    def remark(self, clause: str, situation: Situation = ANYWHERE) -> str:
+        """A clause, mostly with a remark after it; how often depends on the persona."""
+        if self.chance(self.manner.remarks):
             return f"{clause}; {self.say('comment', situation)}"
-        return f"{self.say('opener', situation)}, {clause}"
+        return clause
 
     def has(self, slot: str) -> bool:
         """Whether the persona has such a bank."""

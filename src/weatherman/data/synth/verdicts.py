@@ -1,10 +1,12 @@
-"""Yes or no to what a user wants to do in the weather."""
+"""Yes or no to what a user wants to do in the weather, and whether it can hurt."""
 
 from __future__ import annotations
 
 from weatherman.data.synth.climate import FALLING, SNOWY, Weather
 from weatherman.data.synth.situation import Situation
 
+DANGERS = ("storm", "heat", "cold", "snow", "wind", "fog")
+_HEAT_C, _HEAT_FELT_C, _COLD_FELT_C, _GUST_KMH = 37.0, 38.0, -18.0, 75
 INTENTS = ("umbrella", "jacket", "laundry", "run", "bike", "drive", "picnic", "windows", "stars", "kite")
 
 
@@ -31,3 +33,16 @@ def _allowed(intent: str, weather: Weather, tags: Situation) -> bool:
         "kite": not wet and 11 < weather.wind_kmh < 39 and gust < 55,
     }
     return rules[intent]
+
+
+def danger_of(weather: Weather) -> str:
+    """Which danger there is; empty if none."""
+    rules = {
+        "storm": weather.condition == "thunderstorm",
+        "heat": weather.temperature_c >= _HEAT_C or weather.feels_like_c >= _HEAT_FELT_C,
+        "cold": weather.feels_like_c <= _COLD_FELT_C,
+        "snow": weather.condition == "heavy snow",
+        "wind": weather.gust_kmh >= _GUST_KMH,
+        "fog": weather.condition == "fog",
+    }
+    return next((danger for danger in DANGERS if rules[danger]), "")

@@ -13,6 +13,7 @@ from weatherman.errors import WeathermanError
 
 VOICES = Path(__file__).parent.parent / "voices"
 PERSONAS = ("twain", "franklin", "satire", "neutral")
+_ENOUGH = 6
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -67,7 +68,13 @@ def bank(persona: str, slot: str) -> tuple[Fragment, ...]:
 
 @cache
 def fitting(persona: str, slot: str, situation: Situation) -> tuple[Fragment, ...]:
-    """The fragments of a slot that may be said in a situation; the ones about this weather stand three times."""
+    """The fragments of a slot that may be said in a situation.
+
+    Where there are enough about this very weather, advice is drawn from those alone, and so is everything that the
+    neutral voice says; the other voices may also philosophise, but the ones about this weather count six times.
+    """
     found = tuple(fragment for fragment in bank(persona, slot) if fragment.fits(situation))
-    special = tuple(fragment for fragment in found if not any(tag.startswith("any") for tag in fragment.tags))
-    return found + special + special
+    special = tuple(fragment for fragment in found if "any" not in fragment.tags)
+    if len(special) >= _ENOUGH and (slot == "advice" or (persona == "neutral" and slot in ("comment", "tail"))):
+        return special
+    return found + 5 * special

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import single_day_answer, span_answer, weekday
+from weatherman.data.synth.answers_forecast import farewell, single_day_answer, span_answer, weekday
 from weatherman.data.synth.questions import ask
 from weatherman.data.synth.scenarios.present import ask_about
 from weatherman.data.synth.scenarios.spans import span_words
@@ -47,16 +47,16 @@ def out_of_range(scene: Scene) -> str:
     now, speaker = scene.now(), scene.speaker
     start, asked = now.weather.observed_at.date(), scene.rng.choice(_ASKED)
     limit = {"limit": f"{_LONGEST} days", "asked": asked}
-    if speaker.chance(0.3):
+    if speaker.chance(0.25):
         scene.chat.user(ask(speaker, "range", place=now.city.name, asked=asked))
         clause = speaker.open(speaker.say("clamp", **limit))
-        scene.chat.answer(join(sentence(clause), sentence(f"{speaker.say('decline_offer')}; {speaker.say('closer')}")))
+        scene.chat.answer(join(sentence(clause), sentence(speaker.say("decline_offer")), farewell(speaker)))
         return scene.group(now.city)
     ask_about(scene, now, "range", "any", asked=asked)
     days = scene.days(now.city, start, _LONGEST)
     scene.fetch_forecast(now.city, days)
     clause = speaker.say("clamp", **limit)
-    clause = speaker.open(clause) if speaker.chance(0.6) else clause
-    outlook = span_answer(speaker, now.city, days, start, span_words(_LONGEST), scene.units, short=True)
+    clause = speaker.open(clause) if speaker.chance(0.4) else clause
+    outlook = span_answer(speaker, now.city, days, start, span_words(_LONGEST), scene.units, goes_on=True)
     scene.chat.answer(join(sentence(clause), outlook))
     return scene.group(now.city)

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import day_clause, extreme_clause, rain_clause, span_answer, weekday
-from weatherman.data.synth.answers_now import Now, brief_answer, current_answer, fact_clause, verdict_sentence
+from weatherman.data.synth.answers_forecast import (
+    day_clause,
+    extreme_clause,
+    farewell,
+    rain_clause,
+    span_answer,
+    weekday,
+)
+from weatherman.data.synth.answers_now import (
+    Now,
+    brief_answer,
+    current_answer,
+    fact_clause,
+    facts_sentence,
+    parting,
+    verdict_sentence,
+)
 from weatherman.data.synth.answers_units import converted
 from weatherman.data.synth.chat import place_result
 from weatherman.data.synth.gazetteer import City, draw_namesakes
@@ -38,13 +53,14 @@ def _follow_present(scene: Scene, now: Now) -> str:
     if intent in _CONVERSIONS:
         first = converted(speaker, now, intent)
     elif intent in _FACTS:
-        first = sentence(speaker.open(fact_clause(speaker, intent, now, scene.units), tags))
+        fact = fact_clause(speaker, intent, now, scene.units)
+        first = sentence(speaker.open(fact, tags) if speaker.chance(0.5) else fact)
     else:
         first = verdict_sentence(speaker, intent, now)
-    second = sentence(f"{speaker.say('comment', tags)}; {speaker.say('closer', tags)}")
     if intent in INTENTS:
-        fact = fact_clause(speaker, scene.rng.choice(("wind", "humidity")), now, scene.units)
-        second = sentence(f"{fact}; {speaker.say('comment', tags)}")
+        second = facts_sentence(speaker, [scene.rng.choice(("wind", "humidity"))], now, scene.units)
+    else:
+        second = parting(speaker, tags, advise=speaker.chance(0.4))
     scene.chat.answer(join(first, second))
     return scene.group(now.city)
 
@@ -55,7 +71,7 @@ def _follow_forecast(scene: Scene, now: Now) -> str:
     days = scene.days(city, start, count)
     ask_about(scene, now, "forecast", "span", span=span_words(count))
     scene.fetch_forecast(city, days)
-    scene.chat.answer(span_answer(speaker, city, days, start, span_words(count), scene.units, short=True))
+    scene.chat.answer(span_answer(speaker, city, days, start, span_words(count), scene.units, goes_on=True))
     tag = rng.choice((*_EXTREMES, "weekday"))
     if tag == "weekday":
         day = rng.choice(days[1:])
@@ -65,8 +81,7 @@ def _follow_forecast(scene: Scene, now: Now) -> str:
     else:
         scene.chat.user(ask(speaker, "follow", tag))
         first = extreme_clause(speaker, tag, days, start, scene.units)
-    second = sentence(f"{speaker.say('comment')}; {speaker.say('closer')}")
-    scene.chat.answer(join(sentence(speaker.open(first)), second))
+    scene.chat.answer(join(sentence(speaker.open(first) if speaker.chance(0.5) else first), farewell(speaker)))
     return scene.group(city)
 
 
@@ -108,5 +123,4 @@ def ask_back(scene: Scene, places: list[City]) -> str:
     labels = [place.label for place in places]
     options = f"{'; '.join(labels[:-1])} or {labels[-1]}" if len(labels) > 2 else " or ".join(labels)
     clause, end = speaker.question("ask", place=places[0].name, options=options)
-    first = sentence(f"{speaker.say('opener')}, {clause}" if speaker.chance(0.55) else clause, end)
-    return join(first, sentence(speaker.say("closer"))) if speaker.chance(0.2) else first
+    return sentence(speaker.open(clause) if speaker.chance(0.4) else clause, end)

@@ -9,12 +9,12 @@ from weatherman.data.synth.answers_now import Now, current_answer, report_senten
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import place_result
 from weatherman.data.synth.climate import FALLING, Day, spanning
-from weatherman.data.synth.danger import DANGERS, danger_of, safety_answer
+from weatherman.data.synth.danger import safety_answer
 from weatherman.data.synth.questions import ask
 from weatherman.data.synth.scene import Scene
 from weatherman.data.synth.speech import join, sentence
 from weatherman.data.synth.units import Units
-from weatherman.data.synth.verdicts import INTENTS
+from weatherman.data.synth.verdicts import DANGERS, INTENTS, danger_of
 
 _PLAIN_INTENTS = ("general", "temp", "wind", "humidity", "feels")
 _LOCATED = ("general", "umbrella", "wind", "temp", "jacket", "run", "humidity")
@@ -86,10 +86,8 @@ def chain(scene: Scene) -> str:
     trend = trend_clause(scene, now, use, tomorrow.high_c)
     order = [sentence(speaker.open(clause)), sentence(f"{trend}, and {rain}")]
     if speaker.chance(0.5):
-        order = [sentence(f"{clause}; {rain}"), sentence(speaker.open(trend))]
-    scene.chat.answer(
-        join(report_sentence(speaker, now, use), *order, farewell(speaker) if speaker.chance(0.7) else "")
-    )
+        order = [sentence(f"{clause}; {rain}"), sentence(trend)]
+    scene.chat.answer(join(report_sentence(speaker, now, use), *order, farewell(speaker)))
     return scene.group(now.city)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import extreme_clause, span_answer
+from weatherman.data.synth.answers_forecast import extreme_clause, farewell, span_answer
 from weatherman.data.synth.answers_now import report_sentence
 from weatherman.data.synth.answers_several import compare_answer, several_answer
 from weatherman.data.synth.questions import ask
@@ -59,10 +59,10 @@ def _both(scene: Scene) -> str:
     scene.chat.call(current_call(now.city, now.weather), forecast_call(now.city, days))
     report = report_sentence(speaker, now, scene.units)
     if speaker.chance(0.5):
-        ahead = span_answer(speaker, now.city, days, start, span, scene.units, short=True)
+        ahead = span_answer(speaker, now.city, days, start, span, scene.units, goes_on=True)
     else:
         kinds = speaker.rng.sample(("warmest", "coldest", "wettest"), 2)
         first, second = (extreme_clause(speaker, kind, days, start, scene.units) for kind in kinds)
-        ahead = join(sentence(speaker.open(first)), sentence(f"{second}; {speaker.say('closer')}"))
+        ahead = join(sentence(speaker.open(first)), sentence(second), farewell(speaker))
     scene.chat.answer(join(report, ahead))
     return scene.group(now.city)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from weatherman.data.synth.answers_forecast import farewell
 from weatherman.data.synth.answers_now import current_answer
 from weatherman.data.synth.chat import coordinates
 from weatherman.data.synth.questions import ask
@@ -69,11 +70,7 @@ def _failed(scene: Scene) -> str:
     failures = scene.rng.sample(_FAILURES, 2 if speaker.chance(0.4) else 1)
     for failure in failures:
         scene.chat.call((*call, failure))
-    first = sentence(speaker.open(speaker.say("failed")))
-    second = speaker.say("failed_offer")
-    if speaker.chance(0.5):
-        second = f"{second}; {speaker.say('closer')}"
-    scene.chat.answer(join(first, sentence(second)))
+    scene.chat.answer(_sorry(scene, speaker.say("failed"), "failed_offer"))
     return scene.group(now.city)
 
 
@@ -93,11 +90,12 @@ def _not_found(scene: Scene) -> str:
     name = "".join(rng.choice(part) for part in _MADE_UP)
     scene.chat.user(ask(speaker, "current", rng.choice(("general", "temp", "umbrella", "jacket")), place=name))
     scene.chat.call(("geocode_location", {"city": name}, {"results": []}))
-    first = sentence(speaker.open(speaker.say("notfound", place=name)))
-    second = (
-        f"{speaker.say('failed_offer')}; {speaker.say('closer')}"
-        if speaker.chance(0.6)
-        else speaker.say("failed_offer")
-    )
-    scene.chat.answer(join(first, sentence(second)))
+    scene.chat.answer(_sorry(scene, speaker.say("notfound", place=name), "decline_offer"))
     return scene.group(seed)
+
+
+def _sorry(scene: Scene, clause: str, offer: str) -> str:
+    """What went wrong, what can be done instead, and perhaps a farewell."""
+    speaker = scene.speaker
+    first = sentence(speaker.open(clause) if speaker.chance(0.7) else clause)
+    return join(first, sentence(speaker.say(offer)), farewell(speaker) if speaker.chance(0.5) else "")

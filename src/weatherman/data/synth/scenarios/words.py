@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weatherman.data.split import is_held_out
+from weatherman.data.synth.answers_forecast import farewell
 from weatherman.data.synth.lore import topics
 from weatherman.data.synth.questions import noisy
 from weatherman.data.synth.scene import Scene
@@ -27,30 +28,26 @@ def _small_talk(scene: Scene) -> str:
     speaker = scene.speaker
     said = scene.rng.choice(_side(scene, "smalltalk"))
     scene.chat.user(noisy(scene.rng, expand(scene.rng, said.text)))
-    first = sentence(speaker.open(speaker.say("smalltalk")))
-    scene.chat.answer(join(first, sentence(f"{speaker.say('smalltalk')}; {speaker.say('decline_offer')}")))
+    first, second = sentence(speaker.say("smalltalk")), sentence(speaker.open(speaker.say("smalltalk")))
+    scene.chat.answer(join(first, second, sentence(speaker.say("decline_offer"))))
     return f"{scene.slot.scenario}/smalltalk: {said.text}"
 
 
 def _lore(scene: Scene) -> str:
     speaker, rng = scene.speaker, scene.rng
-    topic = rng.choice(
-        [one for one in topics() if is_held_out("lore", one.key, scene.seed) == scene.slot.held_out] or topics()
-    )
+    topic = rng.choice([one for one in topics() if is_held_out("lore", one.key, scene.seed) == scene.slot.held_out])
     scene.chat.user(noisy(rng, expand(rng, rng.choice(topic.questions))))
     parts = [expand(rng, text) for text in topic.parts]
     speaker.asides += [part for part in parts if any(char.isdigit() for char in part)]
-    remark = speaker.say("lore")
-    form = rng.choice(("opener", "remark first", "remark between"))
-    if form == "opener":
-        sentences = [speaker.open(parts[0]), parts[1], f"{remark}; {speaker.say('closer')}"]
-    elif form == "remark first":
-        sentences = [f"{remark}: {parts[0]}", speaker.open(parts[1]), speaker.say("closer")]
+    first, second, third = (sentence(text) for text in parts)
+    opened = sentence(speaker.open(parts[0]) if speaker.chance(0.5) else parts[0])
+    if not speaker.chance(speaker.manner.remarks):
+        answer = [opened, second, third if speaker.chance(0.8) else ""]
+    elif speaker.chance(0.4):
+        answer = [sentence(speaker.say("lore")), first, second, third if speaker.chance(0.6) else ""]
     else:
-        sentences = [speaker.open(parts[0]), f"{remark}; {parts[1]}", speaker.say("lore")]
-    if len(parts) > 2 and speaker.chance(0.6):
-        sentences.insert(2, parts[2])
-    scene.chat.answer(join(*(sentence(text) for text in sentences)))
+        answer = [opened, second, third if speaker.chance(0.6) else "", sentence(speaker.say("lore"))]
+    scene.chat.answer(join(*answer))
     return f"{scene.slot.scenario}/{topic.key}"
 
 
@@ -60,9 +57,6 @@ def off_topic(scene: Scene) -> str:
     said = scene.rng.choice(_side(scene, "offtopic"))
     scene.chat.user(noisy(scene.rng, expand(scene.rng, said.text)))
     no, offer = speaker.say("decline"), speaker.say("decline_offer")
-    if speaker.chance(0.7):
-        last = offer if speaker.chance(0.5) else f"{offer}; {speaker.say('closer')}"
-        scene.chat.answer(join(sentence(speaker.open(no)), sentence(last)))
-    else:
-        scene.chat.answer(join(sentence(f"{no}; {offer}"), sentence(speaker.say("closer"))))
+    no = sentence(speaker.open(no) if speaker.chance(0.6) else no)
+    scene.chat.answer(join(no, sentence(offer), farewell(speaker) if speaker.chance(0.5) else ""))
     return f"{scene.slot.scenario}/{said.text}"
