@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from load import bytes_read, long_conversation, many_tools, median_s, write_events, write_lines
+from load import bytes_read, least_s, long_conversation, many_tools, write_events, write_lines
 from weatherman.data.read import read_line
 from weatherman.render import render
 from weatherman.run_status import read_status
@@ -57,11 +57,12 @@ def test_status_of_a_long_run_reads_its_tail_only(tmp_path: Path) -> None:
     before = bytes_read()
     assert read_status(tmp_path / "long").step == 100_000
     assert bytes_read() - before < 2**20
-    (tmp_path / "long" / "status.json").unlink()  # then the events are asked
+    for name in ("short", "long"):
+        (tmp_path / name / "status.json").unlink()  # then the events are asked
     before = bytes_read()
     assert read_status(tmp_path / "long").step == 99_999
     assert bytes_read() - before < 2**20
-    assert median_s(lambda: read_status(tmp_path / "long")) < 20 * median_s(lambda: read_status(tmp_path / "short"))
+    assert least_s(lambda: read_status(tmp_path / "long")) < 20 * least_s(lambda: read_status(tmp_path / "short"))
 
 
 @pytest.mark.parametrize("template", [SMOLLM2, MISTRAL_V3], ids=lambda template: template.name)

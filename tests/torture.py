@@ -1,6 +1,6 @@
 """Kill training at random instants, hundreds of times, and compare with a run that nobody touched.
 
-Usage: python tests/torture.py [--kills 200] [--seed 1] [--jobs 2] [--true-every 20] [--write-page]
+Usage: python tests/torture.py [--kills 200] [--seed 1] [--jobs 2] [--true-every 25] [--write-page]
 
 Each life is `weatherman train` on a 2-layer model with everything of the real path: dropout, accumulation, shared
 prefixes cut into passes, evaluation, two epochs. SIGKILL falls at random: in the start-up, in a step, in a save, in the
@@ -251,7 +251,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=2, help="runs at the same time")
-    parser.add_argument("--true-every", type=int, default=20, help="each so-manieth life starts from nothing; 0: none")
+    parser.add_argument("--true-every", type=int, default=25, help="each so-manieth life starts from nothing; 0: none")
     parser.add_argument("--write-page", action="store_true", help="put the figures into docs/reliability.md")
     options = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="weatherman-torture-"))

@@ -124,10 +124,14 @@ def read_tail(path: Path, num_events: int) -> list[dict[str, Any]]:
                 file.readline()
             else:
                 file.seek(0)
-            parsed = [parse_event(line) for line in file.read(_TAIL_BYTES).split(b"\n")]
+            lines = file.read(_TAIL_BYTES).split(b"\n")
     except OSError:
         return []
-    return [event for event in parsed if event is not None][-num_events:]
+    found: list[dict[str, Any]] = []
+    while lines and len(found) < num_events:
+        if (event := parse_event(lines.pop())) is not None:
+            found.append(event)
+    return found[::-1]
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
