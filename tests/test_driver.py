@@ -37,7 +37,7 @@ def test_driver_takes_a_machine_to_the_adapter_through_a_crash(tiny: Path, tmp_p
         assert (first["code"], first["state"], first["resumed"]) == (1, "dead", [])
         assert (second["code"], second["state"]) == (0, "finished")
         (resumed,) = second["resumed"]
-        assert int(resumed.split("step ")[1].split(".")[0]) >= 4
+        assert int(resumed.split("step ")[1].split(".")[0]) >= 3
         (run,) = made.folder.glob("runs/tiny-rehearsal-*")
         assert (run / "adapter" / "adapter_model.safetensors").is_file()
 
