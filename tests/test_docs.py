@@ -18,10 +18,12 @@ from command_line import weatherman as run_weatherman
 from command_reference import PAGE, SHELL_SCRIPTS, command_reference
 from doc_pages import GENERATED, PAGES, ROOT, Block, anchors, blocks, command_lines, links, quoted, shell_blocks
 from launching import Project, project
+from readme_parts import README, filled_in
+from sample_answers import as_markdown
 from weatherman.messages import LINE, TAGS
 
 OUR_WORDS = ("weatherman", "make", *(f"./{name}" for name in SHELL_SCRIPTS))
-MADE_LATER = ("runs/", "logs/", "models/", "exported", "data/processed/", ".venv")
+MADE_LATER = ("runs/", "logs/", "models/", "exported", "adapter/", "merged", "quarantine/", "data/processed/", ".venv")
 CODE = re.compile(r"[a-z]+\.[a-z0-9]+(?:-[a-z0-9]+)*")
 SUFFIXES = (
     "json",
@@ -32,7 +34,6 @@ SUFFIXES = (
     "lock",
     "safetensors",
     "csv",
-    "model",
     "yaml",
     "py",
     "sh",
@@ -131,7 +132,7 @@ def check_command(part: str, where: str) -> None:
 def sections() -> dict[str, str]:
     """The command reference by title."""
     text = PAGE.read_text(encoding="utf-8")
-    return dict(re.findall(r"^## (.+)\n\n```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    return dict(re.findall(r"^## ([^\n]+)\n\n```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
 
 
 def test_the_command_reference_is_what_help_prints() -> None:
@@ -207,6 +208,47 @@ def called(node: ast.Call) -> str:
 
 
 def test_pages_speak_of_this_project_alone() -> None:
-    for page in PAGES:
+    for page in (page for page in PAGES if page.name not in GENERATED):
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"/work/|/tmp/(?!weatherman)|\bTODO\b|\bTBD\b", text), page.name
+
+
+def test_measured_parts_of_the_readme_are_those_of_the_results() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert text == filled_in(text), "write them again: python tests/readme_parts.py"
+    assert "| as planned originally | 3 to 4 hours | $2–3 |" in text
+    assert text.count("**estimate**") == 2
+
+
+def test_the_roadmap_names_its_items() -> None:
+    text = (ROOT / "docs" / "ROADMAP.md").read_text(encoding="utf-8")
+    assert "| 8. Style-Only Training | MERGED" in text
+    assert "| 10. Combined Style+Tool-Use Training | MERGED" in text
+    assert "| **Item 8+10: Combined Style+Tool-Use Training** | IN PROGRESS |" in text
+    assert all(words in text for words in ("16,000 examples", "69 %", "Dual-platform scripts", "(SPEC.md)"))
+
+
+def test_every_requirement_of_the_specification_names_a_file_and_a_test() -> None:
+    page = ROOT / "docs" / "SPEC.md"
+    rows = [
+        line.split(" | ")
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if "](../" in line and line[0] == "|"
+    ]
+    assert len(rows) > 35
+    for row in rows:
+        assert len(row) == 3, row
+        assert "](" in row[1], row
+        assert re.search(r"\]\((\.\./tests/\w+\.py)\)", row[2]), row
+
+
+def test_sample_answers_are_written_word_for_word() -> None:
+    facts = {"base_model": "b", "adapter": "runs/demo/adapter", "weather_source": "made-up", "persona": "twain"}
+    call = {"name": "get_forecast", "arguments": {"days": 3}, "valid": False, "result": {}}
+    good = {**facts, "question": "Rain?", "answer": "Some.\nOr none.", "calls": [call], "problem": ""}
+    text = as_markdown([good, {**good, "answer": "", "calls": [], "problem": "it never stopped"}])
+    assert (
+        '**twain**: Rain?\n\n- called `get_forecast({"days": 3})` (refused: not a valid call)\n\n> Some.\n> Or none.\n'
+        in text
+    )
+    assert text.endswith("> (no answer: it never stopped)\n")
