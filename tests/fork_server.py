@@ -206,6 +206,8 @@ def _be_the_command(job: dict[str, Any]) -> None:
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     os.environ.update({"WEATHERMAN_MALLOC": "1", **job["env"]})  # starting again would start the server again
     sys.argv = ["weatherman", *job["argv"]]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test may itself run where these are ignored
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if job["hold"]:
         os.kill(os.getpid(), signal.SIGSTOP)
     code: object = 1
