@@ -22,7 +22,7 @@ _CLOCKS = {
     "cpu": "Others used the machine too: seconds are those that one thread computed, which are good for ratios.",
 }
 _SECONDS = {"wall": "s", "cpu": "CPU s"}
-UNSHARED_GOAL, ROOFLINE_GOAL = 0.97, 0.65
+UNSHARED_GOAL, ROOFLINE_GOAL, INTENDED_STEPS = 0.97, 0.65, 5
 
 
 def newest_result() -> Path:
@@ -120,7 +120,26 @@ def _contenders(result: dict[str, Any]) -> str:
         ]
         for one in result["contenders"]
     ]
-    return _table(header, rows)
+    return f"{_table(header, rows)}\n{_caveats(result)}"
+
+
+def _caveats(result: dict[str, Any]) -> str:
+    """What the figures lack: steps, or the search for the best micro-batch."""
+    words = []
+    fewest = min((one["effective_tokens_per_s"]["count"] for one in result["contenders"]), default=0)
+    if fewest < INTENDED_STEPS:
+        words.append(
+            f"At least {INTENDED_STEPS} steps of each were intended; the fewest that were measured are {fewest}."
+        )
+    padded = [one for one in result["contenders"] if one["name"] == "trl"]
+    if padded and result["search"]:
+        words.append(f"TRL's fastest micro-batch was {padded[0]['micro_batch']}; all that pad used it.")
+    elif padded:
+        words.append(
+            f"TRL and all that pad used micro-batches of {padded[0]['micro_batch']}; the search for TRL's fastest "
+            "(`--parts search`) has not been measured."
+        )
+    return " ".join(words) + "\n"
 
 
 def _goals(result: dict[str, Any]) -> str:
