@@ -24,7 +24,10 @@ REGIONS = {
 }  # fmt: skip
 TWIN_COUNTRIES = ("US", "CA", "AU", "GB", "IE", "NZ")
 # Parts of a city that GeoNames lists on their own, and names that say nothing without their city.
-NOT_CITIES = ("District", "Borough", "Island", "City of", "Township", "Heights", "Village", "County", " Park", "Zona", "XII", "Circoiscrizione")
+NOT_CITIES = (
+    "District", "Borough", "Island", "City of", "Township", "Heights", "Village", "County", " Park", "Zona", "XII",
+    "Circoiscrizione", "kerület",
+)  # fmt: skip
 SPELLING = {"New York City": "New York", "Ulan Bator": "Ulaanbaatar", "Washington": "Washington", "The Bronx": ""}
 
 

@@ -28,7 +28,7 @@ _DAY_OF_MONTH = re.compile(r"\bthe (\d+)(?:st|nd|rd|th)\b")
 _QUARTER = re.compile(r"\bthe ((?:north|south|east|west)(?:-?(?:north|south|east|west))*)\b")
 _COMPASS = re.compile("north|south|east|west")
 _WEATHER_UNIT = re.compile(r"°|km/h|mph|m/s|\bknots?\b|%|\bdegrees?\b|\bmm\b|\bCelsius\b|\bFahrenheit\b", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bSt\.)\"?\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bSt\.)(?<! [A-Z]\.)\"?\s+")
 _LONGEST_FORECAST = 14
 
 

@@ -14,7 +14,7 @@ from weatherman.records import Conversation
 MAX_REPEATS = 20
 SAMPLE_SIZE = 4000
 _OPENING_WORDS = 5
-_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bSt\.)\"?\s+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?<!\bSt\.)(?<! [A-Z]\.)\"?\s+")
 _NUMBER = re.compile(r"-?\d[\d.,]*\d|-?\d")
 _WORD = re.compile(r"[\w']+")
 _DAY = re.compile(r"\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day\b")

@@ -12,6 +12,11 @@ from weatherman.data.synth.units import Units
 FAHRENHEIT = Units("°F", "mph")
 WANTED = {"fahrenheit": FAHRENHEIT, "imperial": FAHRENHEIT, "knots": Units(wind="knots"), "ms": Units(wind="m/s")}
 
+_LOOKS = (
+"outdoors you will meet {sky}", "the report adds {sky}", "with it goes {sky}",
+    "overhead, or thereabouts, you will find {sky}", "the other half of the news is {sky}", "beside that I have {sky}",
+)  # fmt: skip
+
 
 def _shared(speaker: Speaker, tag: str, **values: str) -> str:
     return speaker.draw("shared", "units", Situation(frozenset({tag})), **values)
@@ -28,7 +33,8 @@ def units_answer(speaker: Speaker, now: Now, wanted: str) -> str:
     if wanted == "both":
         clause = _shared(speaker, "both", place=now.city.name, **both_scales(now.weather.temperature_c))
         first = dateline(speaker, now.city, sentence(speaker.open(clause, tags)))
-        remark = f"the sky shows {speaker.rng.choice(sky_words(now.weather.condition))}, {speaker.say('tail', tags)}"
+        sky = speaker.rng.choice(sky_words(now.weather.condition))
+        remark = f"{speaker.rng.choice(_LOOKS).format(sky=sky)}, {speaker.say('tail', tags)}"
         return join(first, sentence(remark), parting(speaker, tags, advise=speaker.chance(0.6)))
     units = WANTED[wanted]
     if wanted == "fahrenheit":

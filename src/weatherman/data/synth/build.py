@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -34,11 +35,15 @@ def drafts(slot: Slot, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def signature(row: dict[str, Any]) -> str:
-    """What no two rows may share: everything said, or where no tool is called and little is, the last two sentences."""
+    """What no two rows may share: everything said, or where no weather is told, how the answer ends, names left out."""
     said = [message["content"] or "" for message in row["messages"][1:]]
-    if row["metadata"]["scenario"] == "off_topic" or "smalltalk" in row["metadata"]["split_group"]:
-        return " ".join(re.split(r"(?<=[.!?]) ", said[-1])[-2:])
-    return "\n".join(said)
+    about = row["metadata"]
+    if about["scenario"] not in ("off_topic", "tool_failure") and "smalltalk" not in about["split_group"]:
+        return "\n".join(said)
+    answer = said[-1]
+    for call in (call for message in row["messages"] for call in message.get("tool_calls", ())):
+        answer = answer.replace(json.loads(call["function"]["arguments"]).get("city", "\n"), "")
+    return " ".join(re.split(r"(?<=[.!?]) ", answer)[-2:])
 
 
 def estimate_tokens(row: dict[str, Any]) -> float:
