@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,10 +147,8 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     """Keeps what it is sent."""
 
     sent: list[dict[str, Any]]
-    wait_s = 0.0
 
     def do_POST(self) -> None:
-        time.sleep(self.wait_s)
         self.sent.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
         self.send_response(500 if self.path == "/broken" else 204)
         self.end_headers()

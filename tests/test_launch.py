@@ -284,6 +284,7 @@ def test_tmux_that_is_broken_is_told_and_done_without(here: Project, tmp_path: P
     assert here.record()["how"] == "background"
 
 
+@pytest.mark.slow
 def test_foreground_shows_the_log_and_gives_the_trainers_code(here: Project) -> None:
     process = here.start("--foreground", "--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
@@ -296,6 +297,7 @@ def test_foreground_shows_the_log_and_gives_the_trainers_code(here: Project) -> 
     assert not here.in_tmux()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_watch_and_not_the_training(here: Project) -> None:
     process = here.start("--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
