@@ -1,4 +1,4 @@
-"""Write README's measured parts from benchmarks/results/. To write them again: python tests/readme_parts.py"""
+"""Write the measured parts of README and the H100 guide from benchmarks/results/: python tests/readme_parts.py"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+WITH_PARTS = (README, ROOT / "docs" / "TRAINING_H100.md")
 RESULTS = ROOT / "benchmarks" / "results"
 _BETWEEN = re.compile(r"(<!-- (benchmark|estimate) -->\n).*?(<!-- /\2 -->)", re.DOTALL)
 
@@ -65,11 +66,17 @@ def estimate() -> str:
     )
 
 
-def filled_in(text: str) -> str:
-    """README with its measured parts."""
+def filled_in(page: Path) -> str:
+    """A page with its measured parts; links are those of the page's folder."""
     parts = {"benchmark": benchmark, "estimate": estimate}
-    return _BETWEEN.sub(lambda found: found[1] + parts[found[2]]() + found[3], text)
+    up = "" if page.parent == ROOT else "../"
+
+    def part(found: re.Match[str]) -> str:
+        return found[1] + parts[found[2]]().replace("](benchmarks/", f"]({up}benchmarks/") + found[3]
+
+    return _BETWEEN.sub(part, page.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    README.write_text(filled_in(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for one in WITH_PARTS:
+        one.write_text(filled_in(one), encoding="utf-8")
