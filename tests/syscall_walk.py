@@ -25,8 +25,9 @@ from fault_runs import FaultRuns
 from fork_server import Done
 from reliability_page import replace_section, table
 
-CALLS = ("openat", "write", "fsync", "rename", "unlink", "unlinkat", "mkdir", "rmdir")
+CALLS = ("openat", "write", "fsync", "rename", "renameat2", "unlink", "unlinkat", "mkdir", "rmdir")
 FAULTS = ("KILL", "ENOSPC", "EIO")
+CHECKPOINT_FILES = ("adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "state.json")
 SETTINGS = ("max_steps=9",)
 DIED = "step 8"
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
@@ -112,26 +113,22 @@ def _last_call(lines: list[str]) -> str:
 
 def order_problems(calls: list[Call], step: int) -> list[str]:
     """Where the trace of a save does not keep the order that a power cut asks for."""
-    staging, problems = f"RUN/.staging-{step}-", []
+    staging, problems = rf"RUN/\.staging-{step}-\d+", []
     texts = [f"{call.name} {call.text}" for call in calls]
-    written = {name for text in texts if (name := _written_file(text, staging))}
     sealed = _place(texts, "rename", "manifest.json")
     final = _place(texts, "rename", f'RUN/checkpoint-{step}"')
-    for name in sorted(written - {"manifest.json"}):
-        if not any(text.startswith("fsync") and f"/{name}>" in text for text in texts[:sealed]):
+    for name in CHECKPOINT_FILES:
+        forced = [index for index, text in enumerate(texts) if re.match(rf"fsync \d+<{staging}/{name}>", text)]
+        if not forced or forced[0] > sealed:
             problems.append(f"{name} is not forced to the disk before the manifest")
-    if not any(re.match(rf"fsync \d+<{staging}\d+>", text) for text in texts[sealed:final]):
+        opened = rf'openat .*"{staging}/{name}", O_(WRONLY|RDWR)'
+        if forced and any(re.match(opened, text) for text in texts[forced[0] : final]):
+            problems.append(f"{name} is written again after it was forced to the disk")
+    if not any(re.match(rf"fsync \d+<{staging}>", text) for text in texts[sealed:final]):
         problems.append("the staging folder is not forced to the disk before it is renamed")
     if not any(re.match(r"fsync \d+<RUN>", text) for text in texts[final:]):
         problems.append("the run's folder is not forced to the disk after the rename")
-    if len(written) < 4:
-        problems.append(f"only {sorted(written)} were written")
     return problems
-
-
-def _written_file(text: str, staging: str) -> str | None:
-    match = re.match(rf'openat .*"{re.escape(staging)}\d+/([^"/.]+\.\w+)", O_(?:WRONLY|RDWR)', text)
-    return match[1] if match else None
 
 
 def _place(texts: list[str], name: str, part: str) -> int:

@@ -32,7 +32,7 @@ def sample(calls: list[Call], fault: str) -> list[Call]:
     """The calls of the save that decide most: the renames, the last fsync, a write."""
     renames = [call for call in calls if call.name == "rename" and "manifest.json" in call.text][:1]
     final = [call for call in calls if call.name == "rename" and 'RUN/checkpoint-9"' in call.text]
-    written = [call for call in calls if call.name == "write" and "optimizer.safetensors" in call.text]
+    written = [call for call in calls if call.name == "write" and "RUN/.staging-9-" in call.text][:1]
     return {"KILL": [*renames, *final, *written], "ENOSPC": [*written], "EIO": [*final]}[fault]
 
 
