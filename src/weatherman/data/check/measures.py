@@ -27,6 +27,7 @@ MAX_REPEATED_SHARE, MIN_DISTINCT_4, MAX_OPENING_SHARE = 0.03, 0.25, 0.005
 _SHARE_TOLERANCE = 0.002
 _CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 _NUM_SHOWN = 3
+_FEW = 3  # so often may even a small set begin alike, and be apart from its shares by rounding for each persona
 
 
 @dataclass
@@ -178,7 +179,7 @@ def repetition(data: DataSet) -> Iterator[Metric]:
     yield Metric("distinct-4-raw-all", round(found.distinct_4_all, 4), detail="unmasked, all conversations")
     yield judged(
         "top-opening-5-gram", round(found.top_opening, 5), f"< {MAX_OPENING_SHARE:g}",
-        ok=found.top_opening < MAX_OPENING_SHARE, detail=found.worst_opening,
+        ok=found.top_opening < MAX_OPENING_SHARE or found.num_top_opening <= _FEW, detail=found.worst_opening,
     )  # fmt: skip
 
 
@@ -199,7 +200,7 @@ def _mixture(name: str, data: DataSet, key: str, shares: dict[str, float]) -> Me
     counts = Counter(str(one.metadata[key]) for one in data.all)
     total = len(data.all)
     wanted = dict(zip(shares, apportion(total, list(shares.values())), strict=True))
-    slack = max(1, round(_SHARE_TOLERANCE * total))
+    slack = max(_FEW, round(_SHARE_TOLERANCE * total))
     apart = max((abs(counts[kind] - wanted.get(kind, 0)) for kind in {*counts, *wanted}), default=0)
     told = ", ".join(f"{kind} {counts[kind] / total:.1%}" for kind in shares)
     goal = ", ".join(f"{kind} {share / sum(shares.values()):.1%}" for kind, share in shares.items())

@@ -31,6 +31,7 @@ class Repetition:
         distinct_4_raw: the same, unmasked.
         distinct_4_all: the same, unmasked, over everything.
         top_opening: share of answers that begin with the most frequent five words, masked.
+        num_top_opening: how many those are.
         worst_sentence: the most frequent masked sentence, with its count.
         worst_opening: the most frequent opening.
     """
@@ -40,6 +41,7 @@ class Repetition:
     distinct_4_raw: float
     distinct_4_all: float
     top_opening: float
+    num_top_opening: int
     worst_sentence: tuple[str, int]
     worst_opening: str
 
@@ -61,6 +63,7 @@ def measure_repetition(conversations: Sequence[Conversation]) -> Repetition:
         distinct_4_raw=distinct_4(text for one in sample for text in answer_texts(one)),
         distinct_4_all=distinct_4(text for one in conversations for text in answer_texts(one)),
         top_opening=most / max(1, sum(openings.values())),
+        num_top_opening=most,
         worst_sentence=max(sentences.items(), key=lambda item: (item[1], item[0]), default=("", 0)),
         worst_opening=opening,
     )
