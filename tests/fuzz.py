@@ -43,7 +43,8 @@ from weatherman.status import status_lines
 from weatherman.template import TEMPLATES
 
 MARKER = "weatherman-fuzz-marker"
-LIMIT_S = 10
+LIMIT_CPU_S = 5  # of one input
+LIMIT_S = 300  # for an input that waits for something; long, since the machine may be busy
 MEMORY_BYTES = 2**30
 MAX_INPUT_BYTES = 200_000
 UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -168,6 +169,7 @@ def attack(name: str, target: Target, seeds: list[bytes], num_inputs: int, seed:
     for number in range(num_inputs):
         data = seeds[number] if number < len(seeds) else mutate(rng, seeds)
         out = io.StringIO()
+        signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_CPU_S)
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
             with contextlib.redirect_stdout(out):
@@ -180,6 +182,7 @@ def attack(name: str, target: Target, seeds: list[bytes], num_inputs: int, seed:
                 raise
             yield f"{name}: {type(problem).__name__}: {str(problem)[:200]} for {data[:2000]!r}"
         finally:
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
         for line in out.getvalue().split("\n"):
             if line and (not messages.LINE.match(line) or UNSAFE & set(map(unicodedata.category, line))):
@@ -191,10 +194,10 @@ def guarded() -> Iterator[Path]:
     """A folder to work in, a limit on time and memory, and in the end no marker anywhere."""
 
     def hang(number: int, frame: FrameType | None) -> None:
-        raise HangError(f"more than {LIMIT_S} s")
+        raise HangError(f"more than {LIMIT_CPU_S} s of work, or {LIMIT_S} s")
 
     folder, before = Path(tempfile.mkdtemp(prefix="weatherman-fuzz-")), Path.cwd()
-    old_handler = signal.signal(signal.SIGALRM, hang)
+    old_handlers = {number: signal.signal(number, hang) for number in (signal.SIGALRM, signal.SIGVTALRM)}
     old_limit = resource.getrlimit(resource.RLIMIT_AS)
     used_bytes = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used_bytes + MEMORY_BYTES, old_limit[1]))
@@ -206,7 +209,8 @@ def guarded() -> Iterator[Path]:
     finally:
         os.chdir(before)
         resource.setrlimit(resource.RLIMIT_AS, old_limit)
-        signal.signal(signal.SIGALRM, old_handler)
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
         shutil.rmtree(folder)
 
 
