@@ -5,7 +5,7 @@ Usage: python benchmarks/trainer_damage.py [--write]
 Run once, for comparison with docs/reliability.md. A 2-layer Llama of random weights with a PEFT adapter is trained for
 12 steps with a checkpoint every 3; the run is cut off after step 9, a file of checkpoint-9 is damaged, and
 `train(resume_from_checkpoint=True)` is called in a new process, as the documentation says. The outcome is judged by the
-final adapter: the untouched run's bytes, or others; and by whether anything was said.
+final adapter: the bytes of the resume from the undamaged checkpoint, or others; or by the exception.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import shutil
 import sys
 import tempfile
 import time
-import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -93,25 +92,22 @@ def in_a_child(folder: Path) -> dict[str, str]:
     if (pid := os.fork()) == 0:
         said = io.StringIO()
         answer = {"sha": "", "error": ""}
-        with redirect_stdout(said), redirect_stderr(said), warnings.catch_warnings(record=True) as caught:
+        with redirect_stdout(said), redirect_stderr(said):
             try:
                 answer["sha"] = train(folder, resume=True)
             except Exception as problem:
                 answer["error"] = f"{type(problem).__name__}: {problem}"
-        answer["warned"] = " ".join(str(one.message)[:100] for one in caught)
         report.write_text(json.dumps(answer))
         os._exit(0)
     os.waitpid(pid, 0)
     return json.loads(report.read_text())
 
 
-def words(answer: dict[str, str], whole: str, usual: str) -> str:
+def words(answer: dict[str, str], whole: str) -> str:
     """The outcome of one cell."""
     if answer["error"]:
         return f"does not start ({answer['error'].split(':')[0]})"
-    if answer["sha"] == whole:
-        return "same"
-    return "**other adapter, " + ("warned**" if answer["warned"] and answer["warned"] != usual else "nothing said**")
+    return "same" if answer["sha"] == whole else "**other adapter**"
 
 
 def main() -> int:
@@ -141,7 +137,7 @@ def main() -> int:
             folder = root / f"{file}-{number}"
             shutil.copytree(root / "source", folder)
             damage(folder / NEWEST / file, how)
-            cells.append(words(in_a_child(folder), good["sha"], good["warned"]))
+            cells.append(words(in_a_child(folder), good["sha"]))
             kind = cells[-1].split("(")[0].strip("* ")
             tally[kind] = tally.get(kind, 0) + 1
         lines.append(f"| `{file}` | " + " | ".join(cells) + " |")
@@ -151,7 +147,8 @@ def main() -> int:
         f"{time.monotonic() - began_s:.0f} s. Undamaged, the resumed run ends "
         f"{'the same as' if good['sha'] == whole else 'otherwise than'} the uninterrupted one.\n\n"
         f"{len(files) * len(DAMAGES)} cells: {', '.join(f'{kind} {count}' for kind, count in sorted(tally.items()))}. "
-        "*same*: the adapter of the resume from the undamaged checkpoint, bit for bit."
+        "*same*: the adapter of the resume from the undamaged checkpoint, bit for bit; *other adapter*: the run "
+        "ended without an exception, with other bytes. The flipped bit is one in the middle of the file."
     )
     text = "\n".join([head, "", *lines])
     print(text)
