@@ -81,6 +81,20 @@ def test_slow_shell_block_runs(name: str, place: Project) -> None:
     run_block(BLOCKS[name], place)
 
 
+def test_the_python_of_the_deployment_guide_runs(place: Project, tiny_source: Path) -> None:
+    (block,) = (block for block in blocks(ROOT / "docs" / "DEPLOYMENT.md") if block.language == "python")
+    adapter = str(place.folder / "runs" / "demo" / "adapter")
+    base, code = str(tiny_source / "model"), block.text
+    for name, path in (("weatherman-adapter", adapter), ("mistralai/Mistral-7B-Instruct-v0.3", base)):
+        assert f'"{name}"' in code
+        code = code.replace(f'"{name}"', repr(path))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=place.environ, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
 def test_blocks_that_are_not_run_say_why() -> None:
     for block in BLOCKS.values():
         assert bool(block.mark) == (len(block.reason.split()) >= 3), block.name
