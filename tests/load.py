@@ -113,14 +113,15 @@ def main() -> int:
     rows = [
         (f"validation of a data file of {num_rows:,} lines ({size_mb:.0f} MB)",
          f"{num_rows / cpu_s:,.0f} lines per CPU second ({took_s:.0f} s on a busy machine)"),
-        ("… memory that it took", f"{growth_mb:.0f} MB"),
+        ("… growth of the peak memory of the process", f"{growth_mb:.0f} MB"),
         (f"status of a run with {options.events:,} events ({events_mb:.0f} MB)",
          f"{status_s * 1000:.1f} ms, {read_kb:.0f} KB read"),
     ]  # fmt: skip
     print(table(("what", "figure"), rows))
     if options.write_page:
         replace_section(
-            "load", f"`python tests/load.py`, {time.strftime('%Y-%m-%d')}:\n\n{table(('what', 'figure'), rows)}"
+            "load",
+            f"`python tests/load.py --lines {options.lines} --events {options.events}`, {time.strftime('%Y-%m-%d')}:\n\n{table(('what', 'figure'), rows)}",
         )
     shutil.rmtree(root)
     return 0
