@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -267,3 +268,23 @@ def test_sample_answers_are_written_word_for_word() -> None:
         in text
     )
     assert text.endswith("> (no answer: it never stopped)\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "pages"), [((), ("README.md", "docs/TRAINING_M4.md")), (("max_steps=400",), ("docs/TRAINING_M4.md",))]
+)
+def test_the_hours_of_the_m4_are_those_of_the_plan(
+    overrides: tuple[str, ...], pages: tuple[str, ...], tmp_path: Path
+) -> None:
+    files = ("train_file=data/synthetic/final_train.jsonl", "validation_file=data/synthetic/final_validation.jsonl")
+    words = [word for override in (*files, *overrides) for word in ("--set", override)]
+    plan = run_weatherman(
+        "plan", "--config", ROOT / "configs" / "training_config_m4.yaml", *words, "--json", cache=tmp_path
+    )
+    found = json.loads(plan.stdout)
+    hours = "{:.0f} to {:.0f} hours".format(*(second / 3600 for second in found["time_s"]))
+    for page in pages:
+        assert hours in (ROOT / page).read_text(encoding="utf-8"), hours
+    if not overrides:
+        assert f"{found['memory']['total'] / 2**30:.1f} GB estimated" in (ROOT / pages[1]).read_text(encoding="utf-8")

@@ -74,13 +74,17 @@ def test_plan(overrides: list[str], code: int, tiny: Path, capfd: pytest.Capture
     assert (plan["max_tokens_per_chunk"] is None) == ("sharing=off" in overrides)
 
 
-def test_measures_of_data() -> None:
-    metrics = [
-        judged("distinct-4", 0.41, "at least 0.25", ok=True),
-        judged("exact-duplicates", 2, "0", ok=False, detail="a.jsonl:3"),
-        unknown("longest", "at most 1,024 tokens", "no tokenizer"),
-    ]
-    assert_valid("data-check", {"verdict": "fail", "metrics": [metric.as_json() for metric in metrics]})
+def test_measures_of_data(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text((tiny.parent / "validation.jsonl").read_text() + '{"messages": []}\n')
+    for file, code in ((tiny.parent / "validation.jsonl", 0), (bad, 1)):
+        assert run_command(["data", "check", str(file), "--json"], debug=False) == code
+        found = json.loads(capfd.readouterr().out)
+        assert_valid("data-check", found)
+        assert found["ok"] == (code == 0)
+        assert bool(found["problems"]) == (code == 1)
+    for metric in (judged("a", 2, "0", ok=False, detail="a.jsonl:3"), unknown("b", "at most 3", "no tokenizer")):
+        assert_valid("data-check", {"ok": False, "metrics": [metric.as_json()], "problems": []})
 
 
 @pytest.fixture(scope="module")
