@@ -36,7 +36,7 @@ def benchmark() -> str:
         for one in result["contenders"]
     )
     times = result["ratios"].get("trl")
-    ratio = f"In the same run it is {times['median']:.2f} times as fast as TRL. " if times else ""
+    ratio = f"Ours is {times['median']:.2f} times as fast as TRL in the same run. " if times else ""
     return (
         "| | effective tokens/s | peak memory, GB | loss, last step |\n|---|---:|---:|---:|\n"
         f"{rows}\n{ratio}SmolLM2-135M, 16-example steps of the shipped data, {result['hardware']['processor']}, medians "

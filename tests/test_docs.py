@@ -277,7 +277,7 @@ def test_sample_answers_are_written_word_for_word() -> None:
 def test_the_hours_of_the_m4_are_those_of_the_plan(
     overrides: tuple[str, ...], pages: tuple[str, ...], tmp_path: Path
 ) -> None:
-    files = ("train_file=data/synthetic/final_train.jsonl", "validation_file=data/synthetic/final_validation.jsonl")
+    files = [f"{side}_file={ROOT}/data/synthetic/final_{side}.jsonl" for side in ("train", "validation")]
     words = [word for override in (*files, *overrides) for word in ("--set", override)]
     plan = run_weatherman(
         "plan", "--config", ROOT / "configs" / "training_config_m4.yaml", *words, "--json", cache=tmp_path
