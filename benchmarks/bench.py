@@ -181,7 +181,7 @@ def run_worker(job: Job) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(job.to_json())]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
-        raise RuntimeError(f"{job.contender} {job.workload} failed:\n{done.stderr[-2000:]}")
+        raise RuntimeError(f"{job.contender} {job.workload} failed ({done.returncode}):\n{done.stderr[-2000:]}")
     figures: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 
@@ -217,6 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = benchmark_config(chosen.config)
     settings = {
         "clock": chosen.clock,
+        "data": f"{config.train_file}, SHA-256 {hash_file(Path(config.train_file))[:12]}",
         "model": config.model_name_or_path,
         "examples_per_step": STEP_EXAMPLES,
         "learning_rate": LEARNING_RATE,

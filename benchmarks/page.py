@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.bench import BATCHES, PREFIXES
 from benchmarks.contenders import CONTENDERS
 from benchmarks.gpu import cells, figures
 from benchmarks.jobs import ROOT
@@ -21,6 +22,7 @@ _CLOCKS = {
     "wall": "Seconds are by the clock.",
     "cpu": "Others used the machine too: seconds are those that one thread computed, which are good for ratios.",
 }
+POINTS = {"batch": BATCHES, "prefix": PREFIXES}
 _SECONDS = {"wall": "s", "cpu": "CPU s"}
 UNSHARED_GOAL, ROOFLINE_GOAL, INTENDED_STEPS = 0.97, 0.65, 5
 
@@ -95,7 +97,7 @@ def _machine(result: dict[str, Any], name: str) -> str:
     return (
         f"Measured on {name[:10]}: {hardware['processor']}, {hardware['cores']} cores, "
         f"{hardware['memory_bytes'] / 2**30:.0f} GB; {words}. Matrix peak at the model's shapes: {peak_words} "
-        f"(float32). {_CLOCKS[result['settings']['clock']]} All figures: "
+        f"(float32). Data: {result['settings']['data']}. {_CLOCKS[result['settings']['clock']]} All figures: "
         f"[benchmarks/results/{name}.json](../benchmarks/results/{name}.json).\n"
     )
 
@@ -120,6 +122,9 @@ def _contenders(result: dict[str, Any]) -> str:
         ]
         for one in result["contenders"]
     ]
+    measured = {one["name"] for one in result["contenders"]}
+    missing = [entry.label for name, entry in CONTENDERS.items() if name not in measured]
+    rows += [[label, *["not measured"] * (len(header) - 1)] for label in missing]
     return f"{_table(header, rows)}\n{_caveats(result)}"
 
 
@@ -128,9 +133,7 @@ def _caveats(result: dict[str, Any]) -> str:
     words = []
     fewest = min((one["effective_tokens_per_s"]["count"] for one in result["contenders"]), default=0)
     if fewest < INTENDED_STEPS:
-        words.append(
-            f"At least {INTENDED_STEPS} steps of each were intended; the fewest that were measured are {fewest}."
-        )
+        words.append(f"At least {INTENDED_STEPS} steps of each were intended; measured were {fewest} or more.")
     padded = [one for one in result["contenders"] if one["name"] == "trl"]
     if padded and result["search"]:
         words.append(f"TRL's fastest micro-batch was {padded[0]['micro_batch']}; all that pad used it.")
@@ -146,8 +149,9 @@ def _goals(result: dict[str, Any]) -> str:
     contenders = {one["name"]: one for one in result["contenders"]}
     rows = []
     for name, goal, words in GOALS:
-        if ratio := result["ratios"].get(name):
-            rows.append([f"Times as fast as {words}", f"≥ {goal:g}", _range(ratio, 2), _met(ratio["median"] >= goal)])
+        row = [f"Times as fast as {words}", f"≥ {goal:g}"]
+        ratio = result["ratios"].get(name)
+        rows.append([*row, _range(ratio, 2), _met(ratio["median"] >= goal)] if ratio else [*row, *["not measured"] * 2])
     unshared = {row["contender"]: row for row in result["growth"]["prefix"] if row["at"] == 0}
     if len(unshared) == 2:
         speeds = {name: row["effective_tokens_per_s"]["median"] for name, row in unshared.items()}
@@ -181,10 +185,11 @@ def _growth(result: dict[str, Any], kind: str, word: str) -> str:
         if row["contender"] == "ours-on":
             factors[row["at"]] = f"{row['share_factor']:.2f}"
     missing = ["not measured"] * 2
-    rows = [
-        [str(at), *of.get("ours-off", missing), *of.get("ours-on", missing), factors.get(at, "not measured")]
-        for at, of in sorted(cells.items())
-    ]
+    rows = []
+    for at in sorted({*cells, *POINTS[kind]}):
+        of = cells.get(at, {})
+        both = [*of.get("ours-off", missing), *of.get("ours-on", missing)]
+        rows.append([str(at), *both, factors.get(at, "not measured")])
     return _table([*header, "share factor"], rows)
 
 

@@ -15,6 +15,11 @@ from matplotlib.axes import Axes
 from benchmarks.contenders import CONTENDERS
 
 OURS, OURS_OFF, PEER = "#1b6ca8", "#8fbbd9", "#b8b2a7"
+GROWTH = (
+    ("batch", "Examples in a step of the shipped data", "As the step grows"),
+    ("prefix", "Tokens shared by made-up examples", "As the prefix grows"),
+)
+MIN_POINTS = 3  # fewer are no curve
 INK, FAINT = "#222222", "#d9d9d9"
 COLOURS = {"ours-on": OURS, "ours-off": OURS_OFF}
 _STYLE = {
@@ -43,16 +48,25 @@ def draw(result_path: Path) -> Path:
         The SVG's path.
     """
     result = json.loads(result_path.read_text(encoding="utf-8"))
+    second = {"wall": "s", "cpu": "CPU s"}[result["settings"]["clock"]]
+    series = [
+        (result["growth"][kind], label, title)
+        for kind, label, title in GROWTH
+        if len({row["at"] for row in result["growth"][kind]}) >= MIN_POINTS
+    ]
     with mpl.rc_context(_STYLE):
-        figure, panels = pyplot.subplots(1, 3, figsize=(11, 3.4), width_ratios=(1.5, 1, 1), layout="constrained")
-        second = {"wall": "s", "cpu": "CPU s"}[result["settings"]["clock"]]
-        _speeds(panels[0], result["contenders"], second)
-        _growth(
-            panels[1], second, result["growth"]["batch"], "Examples in a step of the shipped data", "As the step grows"
+        widths = [1.5, *[1.0] * len(series)]
+        figure, panels = pyplot.subplots(
+            1,
+            len(widths),
+            figsize=(max(7, 3.2 * sum(widths)), 3.4),
+            width_ratios=widths,
+            layout="constrained",
+            squeeze=False,
         )
-        _growth(
-            panels[2], second, result["growth"]["prefix"], "Tokens shared by 8 made-up examples", "As the prefix grows"
-        )
+        _speeds(panels[0][0], result["contenders"], second)
+        for axes, (rows, label, title) in zip(panels[0][1:], series, strict=True):
+            _growth(axes, second, rows, label, title)
         path = result_path.with_suffix(".svg")
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -244,8 +245,8 @@ def test_the_summary_follows_from_the_measurements() -> None:
 
 def test_by_the_cpu_clock_seconds_are_those_that_the_process_computed() -> None:
     found = results.summarise([measured("ours-on", "step:1", wall_s=60.0, cpu_s=3.0)], SHAPE, "cpu")
-    assert found["contenders"][0]["effective_tokens_per_s"]["median"] == 100.0
-    assert found["contenders"][0]["cores_used"]["median"] == 0.05
+    assert found["contenders"][-1]["effective_tokens_per_s"]["median"] == 100.0
+    assert found["contenders"][-1]["cores_used"]["median"] == 0.05
 
 
 def test_without_measurements_there_is_a_summary_of_nothing() -> None:
@@ -254,9 +255,14 @@ def test_without_measurements_there_is_a_summary_of_nothing() -> None:
     assert found["roofline"]["flops_per_s"] is None
 
 
-def test_a_worker_that_fails_says_why(tiny: Path) -> None:
-    with pytest.raises(RuntimeError, match="no such workload: moon:1"):
-        bench.run_worker(tiny_job(tiny, "ours-on", "moon:1"))
+def test_a_worker_that_fails_says_why(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert json.loads(command[-1])["workload"] == "step:1"
+        return subprocess.CompletedProcess(command, 1, "", "ValueError: no such thing")
+
+    monkeypatch.setattr(bench.subprocess, "run", fail)
+    with pytest.raises(RuntimeError, match=r"ours-on step:1 failed \(1\):\nValueError: no such thing"):
+        bench.run_worker(tiny_job(tiny, "ours-on"))
 
 
 def test_an_unknown_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
