@@ -41,19 +41,24 @@ class Life:
 
     def __init__(self, server: ForkServer, pid: int, log: Path) -> None:
         self.pid, self._server, self._log = pid, server, log
-        self._pidfd = os.pidfd_open(pid)  # a reused pid is never hit
+        self._pidfd: int | None = None  # by it, a reused pid is never hit
+        with contextlib.suppress(ProcessLookupError):  # over already
+            self._pidfd = os.pidfd_open(pid)
         self._code: int | None = None
 
     def send(self, number: int = signal.SIGKILL) -> None:
         """Send a signal, unless it is over."""
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._pidfd, number)
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
 
     def poll(self, timeout_s: float = 0.0) -> int | None:
         """The exit code, waiting for it at most so long; None while it runs."""
         if self._code is None and self._server.readable(timeout_s):
             self._code = int(self._server.read())
-            os.close(self._pidfd)
+            if self._pidfd is not None:
+                os.close(self._pidfd)
+                self._pidfd = None
             self._server.busy = None
         return self._code
 
