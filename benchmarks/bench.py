@@ -37,7 +37,7 @@ from benchmarks.results import ResultFile, basis
 from weatherman import messages
 from weatherman.config import TrainingConfig
 from weatherman.data.fingerprint import hash_file, hash_text
-from weatherman.process_env import malloc_settings
+from weatherman.process_env import process_settings
 
 PARTS = ("search", "steps", "batch", "prefix", "preparation")
 MICRO_BATCHES = (1, 2, 4, 8)
@@ -175,7 +175,7 @@ def run_worker(job: Job) -> dict[str, Any]:
     """
     environment = dict(os.environ, HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false", PYTHONPATH=str(ROOT))
     if job.contender in CONTENDERS and CONTENDERS[job.contender].tuned_malloc:
-        environment.update(malloc_settings(environment, sys.platform))
+        environment.update(process_settings(environment, sys.platform))
     if job.clock == "cpu":
         environment["OMP_NUM_THREADS"] = "1"  # threads that wait for each other count as busy
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(job.to_json())]

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weatherman.process_env import malloc_settings
+from weatherman.process_env import process_settings
 
 PRELOADED = (
     "numpy", "torch", "transformers", "transformers.models.llama.modeling_llama", "peft", "safetensors.torch",
@@ -132,7 +132,7 @@ class ForkServer:
             **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
             "WEATHERMAN_CACHE": str(folder / "cache"),
         }  # fmt: skip
-        self.environment |= malloc_settings(self.environment, sys.platform)  # else each command starts again by itself
+        self.environment |= process_settings(self.environment, sys.platform)  # else each command starts again by itself
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment, bufsize=0
         )
@@ -209,7 +209,7 @@ def _be_the_command(job: dict[str, Any]) -> None:
         os.close(number)
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-    os.environ.update({"WEATHERMAN_MALLOC": "1", **job["env"]})  # starting again would start the server again
+    os.environ.update({"WEATHERMAN_PROCESS": "1", **job["env"]})  # starting again would start the server again
     sys.argv = ["weatherman", *job["argv"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a test may itself run where these are ignored
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weatherman.engine.token_budget import activation_bytes_per_token, free_system_bytes, token_budget
-from weatherman.process_env import MALLOC_SETTINGS, malloc_settings
+from weatherman.process_env import PROCESS_SETTINGS, process_settings
 
 MISTRAL = {"hidden_size": 4096, "intermediate_size": 14336, "num_layers": 32, "bytes_per_float": 2}
 
@@ -47,21 +47,22 @@ def test_free_memory_is_read_where_the_system_tells(tmp_path: Path) -> None:
     assert free_system_bytes(tmp_path / "missing") is None
 
 
-def test_malloc_settings_respect_the_user_and_are_made_once() -> None:
-    settings = malloc_settings({"MALLOC_TOP_PAD_": "1"}, "linux")
+def test_process_settings_respect_the_user_and_are_made_once() -> None:
+    settings = process_settings({"MALLOC_TOP_PAD_": "1"}, "linux")
     assert settings == {
-        "MALLOC_MMAP_MAX_": MALLOC_SETTINGS["MALLOC_MMAP_MAX_"],
-        "MALLOC_TRIM_THRESHOLD_": MALLOC_SETTINGS["MALLOC_TRIM_THRESHOLD_"],
-        "WEATHERMAN_MALLOC": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MALLOC_MMAP_MAX_": PROCESS_SETTINGS["MALLOC_MMAP_MAX_"],
+        "MALLOC_TRIM_THRESHOLD_": PROCESS_SETTINGS["MALLOC_TRIM_THRESHOLD_"],
+        "WEATHERMAN_PROCESS": "1",
     }
-    assert malloc_settings(settings, "linux") == {}
-    assert malloc_settings({}, "darwin") == {}
+    assert process_settings(settings, "linux") == {}
+    assert process_settings({}, "darwin") == {}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
 def test_the_process_starts_again_once_with_its_arguments() -> None:
     code = (
-        "import os, sys; from weatherman.process_env import restart_with_malloc_settings as r; "
+        "import os, sys; from weatherman.process_env import restart_with_process_settings as r; "
         "print(os.getpid(), os.environ.get('MALLOC_MMAP_MAX_'), sys.argv[1:], flush=True); r()"
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC", "WEATHERMAN"))}

@@ -21,7 +21,6 @@ from weatherman.records import Rendered
 from weatherman.sampling import step_plans, steps_per_epoch
 
 NO_PARENT = -1
-MIN_SHARED_TOKENS = 16
 MIN_SHARED_TOKENS = 16  # a shorter shared run costs more as a segment of its own than it saves
 MIN_SHARE_FACTOR = 1.05
 _SAMPLED_STEPS = 12

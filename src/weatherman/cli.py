@@ -13,7 +13,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from weatherman import __version__, messages
 from weatherman.commands import data, launching, preflight, report, talk, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
-from weatherman.process_env import restart_with_malloc_settings
+from weatherman.process_env import restart_with_process_settings
 
 app = typer.Typer(
     name="weatherman",
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one clear line and exit code 1 (2 only for a crash loop)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments[:1] == ["train"]:
-        restart_with_malloc_settings()
+        restart_with_process_settings()
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
     sys.exit(run_command(arguments, debug=debug))
