@@ -38,7 +38,10 @@ def test_version(tmp_path: Path) -> None:
     [
         (["trian"], "❌ ERROR: No such command 'trian'. Did you mean 'train'? Hint: weatherman --help"),
         (["train"], "❌ ERROR: Missing option '--config' / '-c'. Hint: weatherman --help"),
-        (["train", "--config", "no.yaml"], "❌ ERROR: there is no file no.yaml. Hint: the shipped ones are in configs/."),
+        (
+            ["train", "--config", "no.yaml"],
+            "❌ ERROR: there is no file no.yaml. Hint: the shipped ones are in configs/.",
+        ),
         (["status", "nowhere"], "❌ ERROR: nowhere holds no run"),
     ],
 )

@@ -24,9 +24,7 @@ _THERMAL_EVERY_S = 60.0
 _SLEEP_GAP_S = 30.0
 _WINDOW_STEPS = 20
 _SLOW, _RECOVERED = 0.7, 0.85
-_COOL = (
-    "give it air (a stand, the lid open), a cooler room, and close other programs; training goes on"
-)
+_COOL = "give it air (a stand, the lid open), a cooler room, and close other programs; training goes on"
 
 
 def check_power(probe: Probe) -> list[Finding]:
