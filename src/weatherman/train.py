@@ -65,6 +65,7 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
             messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
             return 0
         run.phase("reading the data")
+        messages.say(_tag(config), "Reading model and data (the first time takes a minute)")
         data = load_training_data(config)
         config = run.settle_config(data)
         num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)

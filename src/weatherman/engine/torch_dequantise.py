@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -25,11 +27,12 @@ def dequantise(source: Path, folder: Path, marker: str) -> None:
     staging = folder.with_name(f"{folder.name}.{os.getpid()}.part")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
-    model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
-    del model.config.quantization_config
-    model.hf_quantizer = None
-    model.save_pretrained(staging)
-    AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that heed no setting
+        model: Any = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
+        del model.config.quantization_config
+        model.hf_quantizer = None
+        model.save_pretrained(staging)
+        AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name).save_pretrained(staging)
     (staging / marker).write_text(json.dumps({"source": source.name, "bytes": source.stat().st_size}))
     shutil.rmtree(folder, ignore_errors=True)
     staging.rename(folder)
