@@ -54,7 +54,11 @@ def test_fault_at_a_call_of_the_save(runs: FaultRuns, calls: list[Call], tmp_pat
     assert chosen
     expected = "died" if fault == "KILL" else "said so, exit 1"
     for number, call in enumerate(chosen):
-        assert outcome(runs, call, fault, tmp_path / f"run-{number}", tmp_path / "life.log") == expected
+        # Threads make the count of a life's calls vary by a few: one that was not hit is tried again.
+        tries = (
+            outcome(runs, call, fault, tmp_path / f"run-{number}-{again}", tmp_path / "life.log") for again in range(6)
+        )
+        assert next((result for result in tries if result != "missed"), "missed") == expected
 
 
 @pytest.mark.slow
