@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -30,11 +31,17 @@ def weatherman(
     )  # fmt: skip
 
 
+def _hear_signals() -> None:
+    """A shell starts background jobs deaf to SIGINT, and nohup to SIGHUP; a child of these tests hears both."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def start(*arguments: object, cache: Path, **extra: str) -> subprocess.Popen[str]:
     """Start a command and go on."""
     return subprocess.Popen(
         [*WEATHERMAN, *map(str, arguments)], env=environment(cache, **extra), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True,
+        stderr=subprocess.STDOUT, text=True, preexec_fn=_hear_signals,
     )  # fmt: skip
 
 

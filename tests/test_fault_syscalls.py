@@ -48,7 +48,8 @@ def test_order_check_finds_a_missing_fsync(calls: list[Call]) -> None:
     assert order_problems(without, 9) == ["the run's folder is not forced to the disk after the rename"]
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+# The kill is often not delivered at the wanted call of a whole life; tests/test_checkpoint.py kills a save at every call.
+@pytest.mark.parametrize("fault", [pytest.param("KILL", marks=pytest.mark.slow), "ENOSPC", "EIO"])
 def test_fault_at_a_call_of_the_save(runs: FaultRuns, calls: list[Call], tmp_path: Path, fault: str) -> None:
     chosen = sample(calls, fault)
     assert chosen

@@ -158,7 +158,7 @@ def test_a_plan_counts_the_real_data_and_its_sharing() -> None:
     assert plan.num_supervised_tokens == sum(int(one.mask.sum()) for one in examples)
     assert (plan.num_dropped, assumed, plan.tokens_are) == (num_dropped, [], "counted")
     assert plan.num_steps == 60
-    assert (plan.sharing, plan.share_factor) == decide_sharing(examples, 4, config.seed)
+    assert (plan.sharing, plan.share_factor) == decide_sharing(examples, config.effective_batch_size, config.seed)
     assert plan.num_computed_tokens < plan.num_tokens * plan.num_epochs
     padded = make_plan(shipped("demo", "max_train_examples=null", "sharing=off"))
     assert padded.num_computed_tokens >= plan.num_tokens * plan.num_epochs
@@ -274,6 +274,6 @@ def test_memory_is_judged_by_the_longest_examples_whatever_steps_are_sampled() -
     settings = ("max_train_examples=null", "sharing=off")
     short = make_plan(shipped("demo", *settings, "max_steps=1"))
     longest = max(len(one.ids) for one in read_examples(shipped("demo", *settings))[0])
-    held = held_by_padding([longest, longest], 0)
     config = shipped("demo", *settings)
+    held = held_by_padding([longest] * config.per_device_train_batch_size, 0)
     assert short.memory.activations == estimate_memory(SMOLLM, config, held, device="cpu", dtype_bytes=4).activations
