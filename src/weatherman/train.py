@@ -165,7 +165,7 @@ def _train_steps(
     tracker = _open_tracker(config, run)
     with ProgressDisplay(tag, num_steps, first_step, config.logging_steps) as show:
         for plan, upcoming in with_next(plans):
-            if stop.exit_code:  # asked before the first step: nothing new to save
+            if stop.exit_code and not pace.num_steps:  # asked before the first step: nothing new to save
                 break
             began_s = time.monotonic()
             rate = learning_rate(
