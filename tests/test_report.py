@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from weatherman import report as module
@@ -162,6 +162,7 @@ _ANY = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
+_HUGE = '{"before": {"validation_loss": 1.7e308, "tools": {"num_prompts": 1, "num_valid": 1, "num_right_tool": 1}, "samples": []}}'
 _KEYS = [
     "time",
     "attempt",
@@ -182,8 +183,9 @@ _KINDS = ["step", "validation", "resume", "failure", "checkpoint", "finish", "st
     st.lists(st.dictionaries(st.sampled_from(_KEYS), _ANY) | st.builds(dict, kind=st.sampled_from(_KINDS), step=_ANY,
              loss=_ANY, time=_ANY | st.just(at(3)), attempt=_ANY, peak_memory_bytes=_ANY), max_size=8),
     st.dictionaries(st.sampled_from(["config", "frozen", "engine", "hardware", "argv", "run_id"]), _ANY),
-    st.sampled_from(["", "{", "[]", '{"before": {}}', '{"after": {"validation_loss": "x", "tools": {}, "samples": []}}']),
+    st.sampled_from(["", "{", "[]", '{"before": {}}', '{"after": {"validation_loss": "x", "tools": {}, "samples": []}}', _HUGE]),
 )  # fmt: skip
+@example([], {}, _HUGE)
 def test_damaged_folders_give_a_whole_page(tmp_path: Path, events: list[Any], run: dict[str, Any], effect: str) -> None:
     (tmp_path / "events.jsonl").write_text("\n".join(json.dumps(event) for event in events) + "\n{")
     (tmp_path / "run.json").write_text(json.dumps(run))
@@ -241,7 +243,13 @@ def test_a_line_goes_where_its_values_are() -> None:
     assert y2 < y3 < y1
 
 
-@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9))
+@settings(deadline=None)
+@given(st.floats(-1e15, 1e15) | st.floats(-1e299, 1e299), st.floats(0, 1e15))
+@example(-714351289.4434704, 1e-06)  # a span of few floats
+@example(1e9, 0.0)
+@example(1e9, 0.01)  # just enough floats
+@example(0.0, 5e-324)
+@example(-1e-299, 1e-299)
 def test_ticks_are_round_and_cover(low: float, span: float) -> None:
     high = low + span
     ticks = nice_ticks(low, high)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +192,7 @@ def _validation(data: RunData) -> list[tuple[float, float]]:
         found[0.0] = before.validation_loss
     if (after := data.effects.get("after")) and data.steps:
         found[float(max(data.steps))] = after.validation_loss
-    return sorted((step, loss) for step, loss in found.items() if math.isfinite(loss))
+    return sorted((step, loss) for step, loss in found.items() if abs(loss) < 1e300)
 
 
 def _clock(data: RunData) -> str:

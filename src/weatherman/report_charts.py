@@ -19,6 +19,9 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 26
 _MAX_POINTS = 300
 _NUM_TICKS = 4
 _SMOOTHED_SHARE = 0.06
+# Floats carry some sixteen digits. What differs only beyond the eleventh has no round values in between.
+_SMALLEST_SHARE = 1e-11
+_SMALLEST_SIZE = 1e-300
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,10 +140,11 @@ def nice_ticks(low: float, high: float) -> list[float]:
 
 
 def _widened(low: float, high: float) -> tuple[float, float]:
-    """A span that is not empty."""
-    if high > low:
+    """A span that can be divided: not empty, nor lost in the rounding of its ends."""
+    size = max(abs(low), abs(high))
+    if high - low > max(size * _SMALLEST_SHARE, _SMALLEST_SIZE):
         return low, high
-    room = abs(low) * 0.1 or 1.0
+    room = size * 0.1 if size > _SMALLEST_SIZE else 1.0
     return low - room, high + room
 
 
