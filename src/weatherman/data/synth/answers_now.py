@@ -1,4 +1,4 @@
-"""Answers about the weather at this moment."""
+"""Answers about the weather at this moment: what was asked first, then the report, then what else decides."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from weatherman.data.synth.situation import Situation, situation
 from weatherman.data.synth.skies import put_sky, sky_words
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units, direction
-from weatherman.data.synth.verdicts import danger_of, verdict_tag
+from weatherman.data.synth.verdicts import danger_of, verdict_of
 
-_FEELS_APART_C = 1.6
+_FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
+_GUSTS_DECIDE_KMH = 55
+_ABOUT_WIND = ("wind", "kite", "bike")
+_ABOUT_WARMTH = ("feels", "run", "jacket", "nice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ class Now:
         """Its tags."""
         return situation(self.city, self.weather)
 
+    @property
+    def danger(self) -> str:
+        """What can hurt; empty if nothing."""
+        return danger_of(self.weather)
+
 
 def report_clause(speaker: Speaker, now: Now, units: Units) -> str:
     """Place, temperature and sky in one clause."""
@@ -37,122 +45,109 @@ def report_clause(speaker: Speaker, now: Now, units: Units) -> str:
     return put_sky(speaker.rng, clause, sky_words(weather.condition))
 
 
-def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
-    """One of "wind", "humidity", "feels"."""
-    weather, tags = now.weather, now.situation
-    if kind == "wind":
-        return speaker.say("wind", tags, wind=units.speed(weather.wind_kmh), dir=direction(weather.wind_dir))
-    if kind == "humidity":
-        return speaker.say("humidity", tags, humidity=f"{weather.humidity_pct} %")
-    return speaker.say("feels", tags, feels=units.temp(weather.feels_like_c))
-
-
 def report_sentence(speaker: Speaker, now: Now, units: Units) -> str:
     """The sentence that gives place, temperature and sky, in voice."""
-    tags = now.situation
     report = report_clause(speaker, now, units)
-    form = speaker.rng.choices(("opener", "tail", "both", "remark"), (28, 42, 12, 18))[0]
-    if form == "remark":
-        text = speaker.remark(report, tags)
-    else:
-        text = report if form == "opener" else f"{report}, {speaker.say('tail', tags)}"
-        text = text if form == "tail" else speaker.open(text, tags)
-    return dateline(speaker, now.city, sentence(text))
+    if speaker.chance(speaker.manner.tails):
+        report = f"{report}, {speaker.say('tail', now.situation)}"
+    return sentence(report)
 
 
-def facts_sentence(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> str:
-    """One or two measured quantities in a sentence."""
-    tags, rng = now.situation, speaker.rng
+def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
+    """One of "wind", "humidity", "feels"; gusts are told with the wind where they decide."""
+    weather, tags = now.weather, now.situation
+    if kind == "humidity":
+        return speaker.say("humidity", tags, humidity=f"{weather.humidity_pct} %")
+    if kind == "feels":
+        return speaker.say("feels", tags, feels=units.temp(weather.feels_like_c))
+    wind = speaker.say("wind", tags, wind=units.speed(weather.wind_kmh), dir=direction(weather.wind_dir))
+    if weather.gust_kmh < _GUSTS_DECIDE_KMH:
+        return wind
+    gusts = speaker.plainly("units", "gust", gust=units.speed(weather.gust_kmh))
+    return f"{wind}{', ' if ',' not in wind and ';' not in wind else '; '}{'and ' if ';' not in wind else ''}{gusts}"
+
+
+def facts_sentences(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> str:
+    """Measured quantities, a sentence each; two short ones are joined."""
     clauses = [fact_clause(speaker, kind, now, units) for kind in kinds]
-    if len(clauses) == 2:
-        plain = ", and " not in clauses[0] and ", " not in clauses[1]
-        text = rng.choice((", and ", ", while ", "; ") if plain else ("; ",)).join(clauses)
-        return sentence(speaker.open(text, tags) if speaker.chance(0.3) else text)
-    return sentence(speaker.open(clauses[0], tags) if speaker.chance(0.4) else speaker.remark(clauses[0], tags))
+    if len(clauses) == 2 and not any(mark in clause for clause in clauses for mark in ",;"):
+        return sentence(speaker.rng.choice((", and ", "; ")).join(clauses))
+    return join(*map(sentence, clauses))
 
 
-def parting(speaker: Speaker, tags: Situation, *, advise: bool) -> str:
-    """What ends an answer, one or two sentences: news, a maxim, advice, a remark, a farewell."""
-    news = "" if advise and "storm" in tags.weather else newsroom(speaker, tags)
-    if news:
-        return news
-    if speaker.has("maxim") and speaker.chance(0.4):
-        maxim = speaker.say("maxim", tags)
-        if advise and speaker.chance(0.4):
-            return sentence(f"{maxim}, so {speaker.say('advice', tags)}")
-        return join(sentence(maxim), sentence(speaker.say("closer", tags)) if speaker.chance(0.5) else "")
-    if not advise:
-        first = sentence(
-            speaker.open(speaker.say("comment", tags), tags) if speaker.chance(0.4) else speaker.say("comment", tags)
-        )
-        return join(
-            first, sentence(speaker.say("closer", tags)) if speaker.chance(speaker.manner.farewells / 2) else ""
-        )
-    advice = speaker.say("advice", tags)
-    form = speaker.rng.choices(("opener", "comment", "closer", "bare"), (25, 25, 20, 30))[0]
-    if form == "opener":
-        return sentence(speaker.open(advice, tags))
-    if form == "closer" and speaker.chance(speaker.manner.farewells):
-        return join(sentence(advice), sentence(speaker.say("closer", tags)))
-    if form == "comment" and speaker.chance(speaker.manner.remarks):
-        return join(sentence(speaker.say("comment", tags)), sentence(advice))
-    return sentence(advice)
-
-
-def verdict_sentence(speaker: Speaker, intent: str, now: Now) -> str:
-    """Yes or no to what the user wants to do; empty if the question was only about the weather."""
-    tag = verdict_tag(intent, now.weather, now.situation)
+def verdict_sentence(speaker: Speaker, intent: str, now: Now, units: Units) -> str:
+    """Yes or no to what the user wants to do, and why not; empty if the question was only about the weather."""
+    weather = now.weather
+    tag, reason = verdict_of(intent, weather, now.situation)
     if not tag:
         return ""
-    verdict = speaker.draw("shared", "verdict", Situation(frozenset({tag})))
-    tags = now.situation
-    return sentence(speaker.open(verdict, tags) if speaker.chance(0.4) else speaker.remark(verdict, tags))
+    gust = units.speed(weather.gust_kmh)
+    verdict = speaker.plainly("verdict", tag, gust=gust)
+    if not reason:
+        return sentence(verdict)
+    because = speaker.plainly(
+        "because", reason, gust=gust, wind=units.speed(weather.wind_kmh), feels=units.temp(weather.feels_like_c),
+        humidity=f"{weather.humidity_pct} %",
+    )  # fmt: skip
+    return sentence(f"{verdict}, {put_sky(speaker.rng, because, sky_words(weather.condition))}")
 
 
 def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
-    """Which quantities belong in the answer, the one that was asked for first."""
-    asked = {"wind": ["wind"], "kite": ["wind"], "bike": ["wind"], "humidity": ["humidity"], "feels": ["feels"],
-             "laundry": ["humidity"]}.get(intent, [])  # fmt: skip
-    apart = abs(now.weather.feels_like_c - now.weather.temperature_c) >= _FEELS_APART_C
-    if apart and intent in ("run", "jacket"):
-        asked = ["feels"]
-    others = ["wind", "humidity"] + (["feels"] if apart else [])
-    speaker.rng.shuffle(others)
-    count = max(len(asked), speaker.rng.choices((0, 1, 2), (30, 45, 25))[0])
-    return [*asked, *(kind for kind in others if kind not in asked)][:count]
+    """Which quantities belong in the answer: what was asked for first, then what decides, then perhaps another."""
+    weather = now.weather
+    apart = abs(weather.feels_like_c - weather.temperature_c)
+    windy = intent in _ABOUT_WIND or weather.gust_kmh >= _GUSTS_DECIDE_KMH
+    felt = intent == "feels" or apart >= _FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
+    needed = {"humidity": intent in ("humidity", "laundry"), "wind": windy, "feels": felt}
+    kinds = sorted((kind for kind, holds in needed.items() if holds), key=lambda kind: kind != intent)
+    spare = [kind for kind in ("wind", "humidity") if kind not in kinds]
+    if len(kinds) < 2 and spare and speaker.chance(0.3):
+        kinds.append(speaker.rng.choice(spare))
+    return kinds
 
 
-def _advises(speaker: Speaker, now: Now, verdict: str) -> bool:
-    """Always where the weather can hurt; else mostly, unless a verdict has been given."""
-    return bool(danger_of(now.weather)) or (not verdict and speaker.chance(0.7))
+def safety_sentence(speaker: Speaker, now: Now) -> str:
+    """Sound advice where the weather can hurt; else nothing."""
+    return sentence(speaker.plainly("safety", f"{now.danger}-first")) if now.danger else ""
 
 
-def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
-    """An answer of one or two sentences: the report, and the verdict or the reading that was asked for."""
-    report = report_sentence(speaker, now, units)
-    if verdict := verdict_sentence(speaker, intent, now):
-        return join(report, verdict)
-    kinds = choose_facts(speaker, intent, now)[:1]
-    return join(report, facts_sentence(speaker, kinds, now, units)) if kinds else report
+def parting(speaker: Speaker, now: Now, *, advise: bool) -> str:
+    """What ends an answer: safety where the weather can hurt, else news, a maxim, advice or a remark, or nothing."""
+    tags = now.situation
+    if now.danger:
+        return safety_sentence(speaker, now)
+    if news := newsroom(speaker, tags):
+        return news
+    if speaker.chance(speaker.manner.remarks):
+        return speaker.tell("maxim" if speaker.has("maxim") and speaker.chance(0.4) else "comment", tags)
+    return speaker.tell("advice", tags) if advise else ""
 
 
-def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general", *, short: bool = False) -> str:
-    """An answer of two to six sentences.
+def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general", *, dated: bool = True) -> str:
+    """An answer of one to four sentences: what was asked for, the report, what decides, and safety.
 
     Args:
         speaker: the persona.
         now: place and weather.
         units: how numbers are written.
         intent: what the user wanted to know, e.g. "umbrella".
-        short: at most three sentences.
+        dated: whether it may begin with a dateline; not in the middle of an answer.
     """
-    verdict = verdict_sentence(speaker, intent, now)
-    sentences = [report_sentence(speaker, now, units)]
-    kinds = choose_facts(speaker, intent, now)
-    if kinds:
-        sentences.append(facts_sentence(speaker, kinds, now, units))
-    if verdict:
-        sentences.insert(0 if speaker.chance(0.65) else len(sentences), verdict)
-    if not short or len(sentences) < 2:
-        sentences.append(parting(speaker, now.situation, advise=_advises(speaker, now, verdict)))
-    return join(*sentences)
+    answer = _facts(speaker, now, units, intent, choose_facts(speaker, intent, now)[:2])
+    answer = join(answer, safety_sentence(speaker, now))
+    return dateline(speaker, now.city, answer) if dated else answer
+
+
+def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
+    """An answer of two to six sentences; arguments as for `brief_answer`."""
+    facts = _facts(speaker, now, units, intent, choose_facts(speaker, intent, now))
+    advise = intent == "general" or speaker.chance(0.5)
+    return dateline(speaker, now.city, join(facts, parting(speaker, now, advise=advise)))
+
+
+def _facts(speaker: Speaker, now: Now, units: Units, intent: str, kinds: list[str]) -> str:
+    """The verdict or the reading that was asked for, the report, and the other readings."""
+    asked_first = kinds[:1] if intent in kinds else []
+    first = verdict_sentence(speaker, intent, now, units) or facts_sentences(speaker, asked_first, now, units)
+    others = facts_sentences(speaker, kinds[len(asked_first) :], now, units)
+    return join(first, report_sentence(speaker, now, units), others)

@@ -1,12 +1,14 @@
-"""Answers about several places."""
+"""Answers about several places: the comparison first, then each."""
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import farewell
-from weatherman.data.synth.answers_now import Now, report_clause
-from weatherman.data.synth.satire import dateline
+from weatherman.data.synth.answers_now import Now, fact_clause, report_clause, report_sentence
+from weatherman.data.synth.climate import FALLING
+from weatherman.data.synth.satire import dateline, newsroom
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
+
+_COMFORT_C, _WET_COSTS, _GUST_KMH, _BETTER_BY = 21.0, 12.0, 60, 3.0
 
 
 def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units) -> str:
@@ -20,36 +22,62 @@ def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units) -
     return speaker.say("compare", a=warm.city.name, b=cool.city.name, diff=gap)
 
 
-def _local(speaker: Speaker, now: Now, units: Units) -> str:
-    """One place's report, sometimes with a tail."""
-    report = report_clause(speaker, now, units)
-    return f"{report}, {speaker.say('tail', now.situation)}" if speaker.chance(0.45) else report
+def discomfort(now: Now) -> float:
+    """How far a place is from pleasant, in degrees: felt temperature, rain and gusts."""
+    weather = now.weather
+    wet = 2 if weather.condition in ("thunderstorm", "heavy rain", "heavy snow") else weather.condition in FALLING
+    gusts = max(0.0, (weather.gust_kmh - _GUST_KMH) / 4)
+    return abs(weather.feels_like_c - _COMFORT_C) + _WET_COSTS * wet + gusts
 
 
-def compare_answer(speaker: Speaker, first: Now, second: Now, units: Units) -> str:
-    """Two reports and the comparison, in either order."""
-    verdict = sentence(_opened_maybe(speaker, difference_clause(speaker, first, second, units)))
-    if speaker.chance(0.4):
-        reports = [sentence(f"{report_clause(speaker, first, units)}; {report_clause(speaker, second, units)}")]
+def nicer_clause(speaker: Speaker, first: Now, second: Now) -> str:
+    """Which of two places has the better weather, if any."""
+    better, worse = sorted((first, second), key=discomfort)
+    tag = "nicer" if discomfort(worse) - discomfort(better) >= _BETTER_BY else "nicer-even"
+    return speaker.plainly("compare", tag, a=better.city.name, b=worse.city.name)
+
+
+def compare_answer(speaker: Speaker, first: Now, second: Now, wish: str, units: Units) -> str:
+    """The comparison that was asked for ("warmer", "nicer", "general"), both reports, and what may hurt."""
+    difference = sentence(difference_clause(speaker, first, second, units))
+    reports = [_local(speaker, now, units) for now in (first, second)]
+    if wish == "warmer":
+        sentences = [difference, *reports]
+    elif wish == "nicer":
+        sentences = [sentence(nicer_clause(speaker, first, second)), *reports, difference]
     else:
-        reports = [
-            sentence(_local(speaker, first, units)),
-            sentence(_opened_maybe(speaker, _local(speaker, second, units))),
-        ]
-    sentences = [verdict, *reports] if speaker.chance(0.5) else [*reports, verdict]
-    sentences[0] = dateline(speaker, first.city, sentences[0])
-    return join(*sentences, farewell(speaker))
+        sentences = [*reports, difference]
+    return dateline(
+        speaker, first.city, join(*sentences, _warning(speaker, first, second) or newsroom(speaker, first.situation))
+    )
 
 
-def _opened_maybe(speaker: Speaker, clause: str) -> str:
-    return speaker.open(clause) if speaker.chance(0.4) else clause
-
-
-def several_answer(speaker: Speaker, found: list[Now], units: Units) -> str:
+def several_answer(speaker: Speaker, found: list[Now], wish: str, units: Units) -> str:
     """Several places, and which is warmest."""
-    reports = [_local(speaker, now, units) for now in found]
-    sentences = [sentence(_opened_maybe(speaker, reports[0])), *(sentence(report) for report in reports[1:])]
-    sentences[0] = dateline(speaker, found[0].city, sentences[0])
     ranked = sorted(found, key=lambda now: -units.degrees(now.weather.temperature_c))
-    sentences.append(sentence(_opened_maybe(speaker, difference_clause(speaker, ranked[0], ranked[-1], units))))
-    return join(*sentences)
+    if wish == "warmest":
+        warmest = ranked[0]
+        temp = units.temp(warmest.weather.temperature_c)
+        first = sentence(speaker.plainly("compare", "warmest", a=warmest.city.name, temp=temp))
+    else:
+        first = ""
+    last = "" if first else sentence(difference_clause(speaker, ranked[0], ranked[-1], units))
+    reports = [_local(speaker, now, units) for now in found]
+    return dateline(speaker, found[0].city, join(first, *reports, last, _warning(speaker, *found)))
+
+
+def _local(speaker: Speaker, now: Now, units: Units) -> str:
+    """One place's report, sometimes with a tail, and its gusts where they matter."""
+    if now.weather.gust_kmh < _GUST_KMH:
+        return report_sentence(speaker, now, units)
+    wind = fact_clause(speaker, "wind", now, units)
+    return join(sentence(report_clause(speaker, now, units)), sentence(wind))
+
+
+def _warning(speaker: Speaker, *found: Now) -> str:
+    """Safety advice for the first place where the weather can hurt."""
+    for now in found:
+        if now.danger:
+            advice = speaker.plainly("safety", f"{now.danger}-first")
+            return sentence(f"in {now.city.name}, {advice}")
+    return ""

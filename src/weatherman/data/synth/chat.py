@@ -33,8 +33,7 @@ def place_result(*cities: City) -> dict[str, Any]:
     found = []
     for city in cities:
         region = {"region": city.region} if city.region else {}
-        where = {"latitude": city.latitude, "longitude": city.longitude}
-        found.append({"name": city.name, **region, "country": city.country, **where})
+        found.append({"name": city.name, **region, "country": city.country, **coordinates(city)})
     return {"results": found}
 
 
@@ -56,7 +55,12 @@ def day_label(day: date) -> str:
 
 def coordinates(city: City) -> dict[str, float]:
     """The arguments that both weather tools share."""
-    return {"latitude": city.latitude, "longitude": city.longitude}
+    return {"latitude": _number(city.latitude), "longitude": _number(city.longitude)}
+
+
+def _number(value: float) -> float:
+    """A whole number without its ``.0``, which chat templates write in different ways."""
+    return int(value) if value == int(value) else value
 
 
 @dataclass

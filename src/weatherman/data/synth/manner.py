@@ -1,4 +1,4 @@
-"""How talkative each persona is: how often it leads in, remarks, and says goodbye."""
+"""How talkative each persona is: how often a report has a tail, and an answer a remark at its end."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """Of one persona.
+    """Of one persona, each from 0 to 1.
 
     Attributes:
-        openers: how often a clause that may be led in by an adverbial from the bank of openers is, from 0 to 1.
-        max_openers: the most of them in a conversation.
-        scenic: whether openers may speak about the weather at hand.
-        remarks: how often a clause that may be followed by a remark is.
-        farewells: how often an answer that may end with a farewell does.
+        tails: how often a report goes on with a tail.
+        remarks: how often an answer ends with a remark rather than with the last fact or with advice.
     """
 
-    openers: float
-    max_openers: int
-    scenic: bool
+    tails: float
     remarks: float
-    farewells: float
 
 
 MANNERS = {
-    "twain": Manner(openers=0.9, max_openers=2, scenic=True, remarks=0.85, farewells=0.7),
-    "franklin": Manner(openers=0.9, max_openers=2, scenic=True, remarks=0.85, farewells=0.7),
-    "satire": Manner(openers=0.9, max_openers=2, scenic=True, remarks=0.7, farewells=0.8),
-    "neutral": Manner(openers=0.3, max_openers=1, scenic=False, remarks=0.2, farewells=0.3),
+    "twain": Manner(tails=0.8, remarks=0.9),
+    "franklin": Manner(tails=0.75, remarks=0.9),
+    "satire": Manner(tails=0.7, remarks=0.95),
+    "neutral": Manner(tails=0.5, remarks=0.35),
 }

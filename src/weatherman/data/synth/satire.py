@@ -12,11 +12,11 @@ _SAID = ("said", "said", "said", "explained", "conceded", "announced", "insisted
 _TOLD = ("told reporters", "told this newsroom", "said in a statement", "told a half-empty briefing room", "said")
 
 
-def dateline(speaker: Speaker, city: City, text: str) -> str:
-    """``LISBON — ...`` before the first sentence, sometimes, for the newscaster alone."""
+def dateline(speaker: Speaker, city: City, answer: str) -> str:
+    """``LISBON — ...`` before an answer, sometimes, for the newscaster alone."""
     if speaker.persona != PERSONA or not speaker.chance(_DATELINE_SHARE):
-        return text
-    return f"{city.name.upper()} — {text}"
+        return answer
+    return f"{city.name.upper()} — {answer}"
 
 
 def newsroom(speaker: Speaker, tags: Situation) -> str:
@@ -34,15 +34,13 @@ def newsroom(speaker: Speaker, tags: Situation) -> str:
 def quotation(speaker: Speaker, tags: Situation) -> str:
     """What an unnamed official says, with the comma, full stop and capitals where American print has them."""
     rng, official, quote = speaker.rng, speaker.say("official", tags), speaker.say("quote", tags)
-    form = rng.choices(("after", "before", "opened"), (50, 32, 18))[0]
-    if form == "after":
+    if rng.random() < 0.5:
         return sentence(f'"{sentence(quote, ",")}" {rng.choice(_SAID)} {official}')
-    told = f'{official} {rng.choice(_TOLD)}, "{sentence(quote)}"'
-    return sentence(speaker.open(told, tags) if form == "opened" else told)
+    return sentence(f'{official} {rng.choice(_TOLD)}, "{sentence(quote)}"')
 
 
 def statistic(speaker: Speaker, tags: Situation) -> str:
     """A figure about a trifle, noted as an aside so that nobody takes it for weather."""
     clause = speaker.say("statistic", tags)
     speaker.asides.append(clause)
-    return sentence(speaker.open(clause, tags) if speaker.chance(0.3) else clause)
+    return sentence(clause)

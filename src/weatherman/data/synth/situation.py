@@ -50,6 +50,8 @@ def _weather_tags(weather: Weather) -> frozenset[str]:
         tags.add("clear")
     elif condition == "overcast":
         tags.add("dull")
+    else:
+        tags.add("cloudy")
     if (weather.wind_kmh >= WINDY_KMH or weather.gust_kmh >= GUSTY_KMH) and condition != "thunderstorm":
         tags.add("wind")
     if temperature >= HOT_C and condition not in FALLING:

@@ -8,18 +8,13 @@ from random import Random
 
 from weatherman.data.synth.manner import MANNERS
 from weatherman.data.synth.situation import ANYWHERE, Situation
-from weatherman.data.synth.voices import VOICES, Fragment, bank, expand, fitting
+from weatherman.data.synth.voices import VOICES, Fragment, expand, fitting
 from weatherman.errors import WeathermanError
 
 _NUM_CANDIDATES = 4
 _CONTENT_WORD = re.compile(
     r"\b(?!(?:that|this|with|from|have|will|what|when|which|would|could|there|their|them|than|then|your|into|over|been|"
     r"they|were|some|more|much|only|just|does|down|about|after|before|upon|where|weather|place|here)\b)[a-z]{4,}"
-)
-# A clause that begins so has an adverbial of its own, which a second one before it would crowd.
-_LEAD_IN = re.compile(
-    r"(?:as|in|at|by|for|from|with|on|over|under|upon|between|according|judging|if|when|since|after|before|once|even|"
-    r"compared|among|across|through|without|to|of|about|here|there|until|unless|while|though|let|yes,?|no,?) "
 )
 
 
@@ -40,7 +35,6 @@ class Speaker:
         self.rng = rng
         self.manner = MANNERS[persona]
         self.asides: list[str] = []
-        self._num_openers = 0
         self._used: set[Fragment] = set()
         self._said: set[str] = set()
 
@@ -64,25 +58,13 @@ class Speaker:
         self._said |= _content_words(fragment.text)
         return fill(expand(self.rng, fragment.text), values)
 
-    def question(self, slot: str, **values: str) -> tuple[str, str]:
-        """A clause that asks, and how it ends: tag ``q`` with ?, tag ``s`` with a full stop."""
-        kind = self.rng.choice(sorted({fragment.tags[0] for fragment in bank(self.persona, slot)}))
-        return self.say(slot, Situation(frozenset({kind})), **values), "?" if kind == "q" else "."
+    def tell(self, slot: str, situation: Situation = ANYWHERE, /, **values: str) -> str:
+        """As `say`, as a sentence."""
+        return sentence(self.say(slot, situation, **values))
 
-    def open(self, clause: str, situation: Situation = ANYWHERE) -> str:
-        """An opener before a clause, unless there were enough of them, or the clause begins with an adverbial."""
-        if self._num_openers >= self.manner.max_openers or _LEAD_IN.match(clause):
-            return clause
-        if not self.chance(self.manner.openers):
-            return clause
-        self._num_openers += 1
-        return f"{self.say('opener', situation if self.manner.scenic else ANYWHERE)}, {clause}"
-
-    def remark(self, clause: str, situation: Situation = ANYWHERE) -> str:
-        """A clause, mostly with a remark after it; how often depends on the persona."""
-        if self.chance(self.manner.remarks):
-            return f"{clause}; {self.say('comment', situation)}"
-        return clause
+    def plainly(self, slot: str, tag: str, /, **values: str) -> str:
+        """A clause of a shared bank, which all personas say alike: verdicts, comparisons, what days bring."""
+        return self.draw("shared", slot, Situation(frozenset({tag})), **values)
 
     def has(self, slot: str) -> bool:
         """Whether the persona has such a bank."""

@@ -1,38 +1,93 @@
-"""Yes or no to what a user wants to do in the weather, and whether it can hurt."""
+"""Yes or no to what a user wants to do in the weather, and why; and whether the weather can hurt."""
 
 from __future__ import annotations
 
-from weatherman.data.synth.climate import FALLING, SNOWY, Weather
+from weatherman.data.synth.climate import FALLING, Weather
 from weatherman.data.synth.situation import Situation
 
 DANGERS = ("storm", "heat", "cold", "snow", "wind", "fog")
 _HEAT_C, _HEAT_FELT_C, _COLD_FELT_C, _GUST_KMH = 37.0, 38.0, -18.0, 75
-INTENTS = ("umbrella", "jacket", "laundry", "run", "bike", "drive", "picnic", "windows", "stars", "kite")
+INTENTS = ("umbrella", "jacket", "laundry", "run", "bike", "drive", "picnic", "windows", "stars", "kite", "nice")
+_SNOW = {"light snow", "snow", "heavy snow"}
+_ROUGH = {"thunderstorm", "heavy rain", "heavy snow", "sleet"}
 
 
-def verdict_tag(intent: str, weather: Weather, tags: Situation) -> str:
-    """The tag of the shared verdict bank, e.g. ``laundry-no``; empty where the question wants no verdict."""
+def verdict_of(intent: str, weather: Weather, tags: Situation) -> tuple[str, str]:
+    """The tag of the shared verdict bank, and the tag of the reason.
+
+    Returns:
+        Such as ``("laundry-no", "damp")``; two empty strings where the question wants no verdict, an empty reason where
+        none needs to be told.
+    """
     if intent not in INTENTS:
-        return ""
-    return f"{intent}-{'yes' if _allowed(intent, weather, tags) else 'no'}"
+        return "", ""
+    if intent == "umbrella":
+        return _umbrella(weather), ""
+    if intent == "jacket":
+        feels = weather.feels_like_c
+        return f"jacket-{'yes' if feels < 15 or (weather.condition in FALLING and feels < 22) else 'no'}", ""
+    against = _OBJECTIONS[intent](weather, tags)
+    return f"{intent}-{'no' if against else 'yes'}", against
 
 
-def _allowed(intent: str, weather: Weather, tags: Situation) -> bool:
-    wet, feels, gust = weather.condition in FALLING, weather.feels_like_c, weather.gust_kmh
-    rough = weather.condition in ("thunderstorm", "heavy rain", "heavy snow", "sleet")
-    rules = {
-        "umbrella": wet and weather.condition not in SNOWY and gust < 65,
-        "jacket": feels < 15 or (wet and feels < 22),
-        "laundry": not wet and weather.condition != "fog" and weather.humidity_pct < 85 and feels > 4 and gust < 60,
-        "run": not rough and -12 < feels < 32 and gust < 60,
-        "bike": not rough and gust < 45 and not weather.condition.endswith("snow") and -8 < feels < 34,
-        "drive": not rough and weather.condition not in ("fog", "snow") and gust < 75,
-        "picnic": not wet and weather.condition != "fog" and 14 < feels < 32 and gust < 40,
-        "windows": not wet and weather.condition != "fog" and 15 < feels < 28 and gust < 45,
-        "stars": weather.condition in ("clear sky", "mostly clear") and "night" in tags.times,
-        "kite": not wet and 11 < weather.wind_kmh < 39 and gust < 55,
+def _umbrella(weather: Weather) -> str:
+    """An umbrella is no help against lightning, gusts or snow."""
+    if weather.condition not in FALLING:
+        return "umbrella-no"
+    kind = "storm" if weather.condition == "thunderstorm" else "snow" if weather.condition in _SNOW else ""
+    return f"umbrella-{kind or ('gusts' if weather.gust_kmh >= 65 else 'yes')}"
+
+
+def _first(**reasons: bool) -> str:
+    """The first reason that holds; empty if none."""
+    return next((name for name, holds in reasons.items() if holds), "")
+
+
+def _sky(weather: Weather) -> dict[str, bool]:
+    """What comes from above, and fog."""
+    return {
+        "storm": weather.condition == "thunderstorm",
+        "rain": weather.condition in FALLING - _SNOW,
+        "snow": weather.condition in _SNOW,
+        "fog": weather.condition == "fog",
     }
-    return rules[intent]
+
+
+def _rough(weather: Weather) -> dict[str, bool]:
+    """Only what is hard to bear of it."""
+    rough = weather.condition in _ROUGH
+    return {name: holds and rough for name, holds in _sky(weather).items()}
+
+
+_OBJECTIONS = {
+    "laundry": lambda w, _: _first(
+        **_sky(w), damp=w.humidity_pct >= 85, cold=w.feels_like_c <= 4, gusts=w.gust_kmh >= 60
+    ),
+    "run": lambda w, _: _first(
+        **_rough(w), heat=w.feels_like_c >= 32, cold=w.feels_like_c <= -12, gusts=w.gust_kmh >= 60
+    ),
+    "bike": lambda w, _: _first(
+        **{**_rough(w), "snow": w.condition in _SNOW},
+        gusts=w.gust_kmh >= 45, heat=w.feels_like_c >= 34, cold=w.feels_like_c <= -8,
+    ),
+    "drive": lambda w, _: _first(
+        **{**_rough(w), "snow": w.condition in ("snow", "heavy snow"), "fog": w.condition == "fog"},
+        gusts=w.gust_kmh >= 75,
+    ),
+    "picnic": lambda w, _: _first(
+        **_sky(w), cold=w.feels_like_c <= 14, heat=w.feels_like_c >= 32, gusts=w.gust_kmh >= 40
+    ),
+    "windows": lambda w, _: _first(
+        **_sky(w), cold=w.feels_like_c <= 15, heat=w.feels_like_c >= 28, gusts=w.gust_kmh >= 45
+    ),
+    "stars": lambda w, tags: _first(
+        cloud=w.condition not in ("clear sky", "mostly clear"), light="night" not in tags.times
+    ),
+    "kite": lambda w, _: _first(**_sky(w), still=w.wind_kmh <= 11, strong=w.wind_kmh >= 39 or w.gust_kmh >= 55),
+    "nice": lambda w, _: _first(
+        **_sky(w), cold=w.feels_like_c <= 10, heat=w.feels_like_c >= 32, gusts=w.gust_kmh >= 50
+    ),
+}  # fmt: skip
 
 
 def danger_of(weather: Weather) -> str:

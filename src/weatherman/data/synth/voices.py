@@ -13,7 +13,8 @@ from weatherman.errors import WeathermanError
 
 VOICES = Path(__file__).parent.parent / "voices"
 PERSONAS = ("twain", "franklin", "satire", "neutral")
-_ENOUGH = 6
+_ENOUGH = 8
+_BOUND = ("comment", "tail", "advice", "quote", "forecast_end")
 _CHOICE = re.compile(r"\[([^\[\]]*)\]")
 
 
@@ -70,11 +71,11 @@ def bank(persona: str, slot: str) -> tuple[Fragment, ...]:
 def fitting(persona: str, slot: str, situation: Situation) -> tuple[Fragment, ...]:
     """The fragments of a slot that may be said in a situation.
 
-    Where there are enough about this very weather, advice is drawn from those alone, and so is everything that the
-    neutral voice says; the other voices may also philosophise, but the ones about this weather count six times.
+    Where there are enough about this very weather, remarks and advice are drawn from those alone; elsewhere the ones
+    about this weather count six times.
     """
     found = tuple(fragment for fragment in bank(persona, slot) if fragment.fits(situation))
-    special = tuple(fragment for fragment in found if "any" not in fragment.tags)
-    if len(special) >= _ENOUGH and (slot == "advice" or (persona == "neutral" and slot in ("comment", "tail"))):
+    special = tuple(fragment for fragment in found if not any(tag.split("+")[0] == "any" for tag in fragment.tags))
+    if len(special) >= _ENOUGH and slot in _BOUND:
         return special
     return found + 5 * special

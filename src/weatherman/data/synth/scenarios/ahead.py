@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import farewell, single_day_answer, span_answer, weekday
+from weatherman.data.synth.answers_forecast import single_day_answer, span_answer
+from weatherman.data.synth.climate import Day
+from weatherman.data.synth.day_names import weekday
+from weatherman.data.synth.outlooks import Span
 from weatherman.data.synth.questions import ask
+from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.scenarios.present import ask_about
 from weatherman.data.synth.scenarios.spans import span_words
 from weatherman.data.synth.scene import Scene
@@ -11,52 +15,78 @@ from weatherman.data.synth.speech import join, sentence
 
 _LONGEST = 14
 _ASKED = ("20 days", "21 days", "30 days", "45 days", "60 days", "90 days", "16 days", "25 days", "40 days", "18 days")
+_FAR = (
+    "two months",
+    "three months",
+    "six months",
+    "eight months",
+    "ten weeks",
+    "half a year",
+    "nine months",
+    "twelve weeks",
+)
+_SPAN_WISHES = (("general", "rain", "dry", "best", "pack"), (46, 16, 14, 12, 12))
+_WEEKEND_WISHES = (("general", "rain"), (60, 40))
+_DAY_WISHES = (("general", "rain", "outside", "warm", "cold"), (40, 24, 18, 9, 9))
 
 
 def forecast(scene: Scene) -> str:
     """Several days, tomorrow, the weekend, or a weekday."""
-    now = scene.now()
-    start, speaker, city = now.weather.observed_at.date(), scene.speaker, now.city
     kind = scene.rng.choices(("span", "tomorrow", "weekend", "weekday"), (50, 22, 12, 16))[0]
-    if kind == "span":
-        count = scene.rng.choices((2, 3, 4, 5, 6, 7, 10, 14), (8, 22, 10, 22, 6, 20, 8, 4))[0]
-        ask_about(scene, now, "forecast", kind, span=span_words(count))
-        days = scene.days(city, start, count)
-        answer = span_answer(speaker, city, days, start, span_words(count), scene.units)
-    elif kind == "tomorrow":
-        ask_about(scene, now, "forecast", kind)
-        days = scene.days(city, start, 2)
-        answer = single_day_answer(speaker, city, days[1], "tomorrow", scene.units)
-    elif kind == "weekend":
-        ask_about(scene, now, "forecast", kind)
-        days = scene.days(city, start, max(1, 7 - start.weekday()))
-        shown = [day for day in days if weekday(day.date) in ("Saturday", "Sunday")]
-        answer = span_answer(speaker, city, shown, start, "the weekend", scene.units)
-    else:
-        days = scene.days(city, start, scene.rng.randint(3, 7))
-        wanted = days[-1]
-        ask_about(scene, now, "forecast", kind, day=weekday(wanted.date))
-        answer = single_day_answer(speaker, city, wanted, weekday(wanted.date), scene.units)
+    return _single_day(scene, kind) if kind in ("tomorrow", "weekday") else _several_days(scene, kind)
+
+
+def _single_day(scene: Scene, kind: str) -> str:
+    now = scene.now()
+    start, city = now.weather.observed_at.date(), now.city
+    days = scene.days(city, start, 2 if kind == "tomorrow" else scene.rng.randint(3, 7))
+    wish = scene.rng.choices(*_DAY_WISHES)[0]
+    ask_about(scene, now, "forecast", f"{kind}-{wish}", day=weekday(days[-1].date))
     scene.fetch_forecast(city, days)
-    scene.chat.answer(answer)
+    span = Span(days[-1:], start, "")
+    scene.chat.answer(single_day_answer(scene.speaker, city, days[-1], span, wish, scene.units))
+    return scene.group(city)
+
+
+def _several_days(scene: Scene, kind: str) -> str:
+    now = scene.now()
+    start, city = now.weather.observed_at.date(), now.city
+    if kind == "weekend":
+        days = scene.days(city, start, max(1, 7 - start.weekday()))
+        shown: list[Day] = [day for day in days if weekday(day.date) in ("Saturday", "Sunday")]
+        span, wish = Span(shown, start, "the weekend"), scene.rng.choices(*_WEEKEND_WISHES)[0]
+    else:
+        count = scene.rng.choices((2, 3, 4, 5, 6, 7, 10, 14), (8, 22, 10, 22, 6, 20, 8, 4))[0]
+        days = scene.days(city, start, count)
+        span, wish = Span(days, start, span_words(count)), scene.rng.choices(*_SPAN_WISHES)[0]
+    ask_about(scene, now, "forecast", f"{kind}-{wish}", span=span.words)
+    scene.fetch_forecast(city, days)
+    scene.chat.answer(span_answer(scene.speaker, city, span, wish, scene.units))
     return scene.group(city)
 
 
 def out_of_range(scene: Scene) -> str:
-    """More days than the forecast has: clamped to the longest, or declined with an offer."""
+    """More days than the forecast has are cut to the longest; a time months away is declined, with an offer."""
+    return _months_away(scene) if scene.speaker.chance(0.25) else _cut_short(scene)
+
+
+def _months_away(scene: Scene) -> str:
+    speaker, city, asked = scene.speaker, scene.cities(1)[0], scene.rng.choice(_FAR)
+    scene.chat.user(ask(speaker, "range", "far", place=city.name, asked=asked))
+    refusal = speaker.tell("far", limit=f"{_LONGEST} days", asked=asked)
+    offer = speaker.plainly("outlook", "offer", place=city.name, limit=f"{_LONGEST} days")
+    scene.chat.answer(dateline(speaker, city, join(refusal, sentence(offer, "?"))))
+    return scene.group(city)
+
+
+def _cut_short(scene: Scene) -> str:
     now, speaker = scene.now(), scene.speaker
     start, asked = now.weather.observed_at.date(), scene.rng.choice(_ASKED)
-    limit = {"limit": f"{_LONGEST} days", "asked": asked}
-    if speaker.chance(0.25):
-        scene.chat.user(ask(speaker, "range", place=now.city.name, asked=asked))
-        clause = speaker.open(speaker.say("clamp", **limit))
-        scene.chat.answer(join(sentence(clause), sentence(speaker.say("decline_offer")), farewell(speaker)))
-        return scene.group(now.city)
     ask_about(scene, now, "range", "any", asked=asked)
     days = scene.days(now.city, start, _LONGEST)
     scene.fetch_forecast(now.city, days)
-    clause = speaker.say("clamp", **limit)
-    clause = speaker.open(clause) if speaker.chance(0.4) else clause
-    outlook = span_answer(speaker, now.city, days, start, span_words(_LONGEST), scene.units, goes_on=True)
-    scene.chat.answer(join(sentence(clause), outlook))
+    clamp = speaker.tell("clamp", limit=f"{_LONGEST} days", asked=asked)
+    span = Span(days, start, span_words(_LONGEST))
+    outlook = span_answer(speaker, now.city, span, "general", scene.units, goes_on=True)
+    scene.chat.answer(dateline(speaker, now.city, join(clamp, outlook)))
     return scene.group(now.city)

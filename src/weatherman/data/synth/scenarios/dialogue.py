@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import (
-    day_clause,
-    extreme_clause,
-    farewell,
-    rain_clause,
-    span_answer,
-    weekday,
-)
+from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause, span_answer
 from weatherman.data.synth.answers_now import (
     Now,
     brief_answer,
     current_answer,
-    fact_clause,
-    facts_sentence,
+    facts_sentences,
     parting,
     verdict_sentence,
 )
 from weatherman.data.synth.answers_units import converted
 from weatherman.data.synth.chat import place_result
+from weatherman.data.synth.day_names import weekday
 from weatherman.data.synth.gazetteer import City, draw_namesakes
+from weatherman.data.synth.outlooks import Span, extreme_clause
 from weatherman.data.synth.questions import ask
+from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.scenarios.present import ask_about, choose_intent
 from weatherman.data.synth.scenarios.spans import span_words
 from weatherman.data.synth.scene import Scene, namesake_pool
+from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.speech import join, sentence
 from weatherman.data.synth.verdicts import INTENTS
 
 _FACTS = ("wind", "humidity", "feels")
 _CONVERSIONS = ("fahrenheit", "mph")
 _EXTREMES = ("warmest", "coldest", "wettest")
+_BY_DAY = ("laundry", "picnic")
+_QUESTION = Situation(frozenset({"q"}))
 
 
 def follow_up(scene: Scene) -> str:
@@ -41,47 +39,44 @@ def follow_up(scene: Scene) -> str:
 
 
 def _follow_present(scene: Scene, now: Now) -> str:
-    speaker, tags = scene.speaker, now.situation
+    speaker, units = scene.speaker, scene.units
     ask_about(scene, now, "current", "general")
     scene.fetch_now(now)
-    scene.chat.answer(current_answer(speaker, now, scene.units, short=True))
-    fair = [intent for intent in INTENTS if intent not in ("stars", "kite")]
+    scene.chat.answer(brief_answer(speaker, now, units))
+    fair = [intent for intent in INTENTS if intent not in ("stars", "kite", "nice")]
     intent = scene.rng.choice(
-        [*_FACTS, *_FACTS, *_CONVERSIONS, *(i for i in fair if "day" in tags.times or i not in ("laundry", "picnic"))]
+        [*_FACTS, *_FACTS, *_CONVERSIONS, *(i for i in fair if "day" in now.situation.times or i not in _BY_DAY)]
     )
     scene.chat.user(ask(speaker, "follow", intent))
     if intent in _CONVERSIONS:
         first = converted(speaker, now, intent)
     elif intent in _FACTS:
-        fact = fact_clause(speaker, intent, now, scene.units)
-        first = sentence(speaker.open(fact, tags) if speaker.chance(0.5) else fact)
+        first = facts_sentences(speaker, [intent], now, units)
     else:
-        first = verdict_sentence(speaker, intent, now)
-    if intent in INTENTS:
-        second = facts_sentence(speaker, [scene.rng.choice(("wind", "humidity"))], now, scene.units)
-    else:
-        second = parting(speaker, tags, advise=speaker.chance(0.4))
-    scene.chat.answer(join(first, second))
+        first = verdict_sentence(speaker, intent, now, units)
+    scene.chat.answer(join(first, parting(speaker, now, advise=intent in INTENTS)))
     return scene.group(now.city)
 
 
 def _follow_forecast(scene: Scene, now: Now) -> str:
-    speaker, city, rng = scene.speaker, now.city, scene.rng
+    speaker, city, rng, units = scene.speaker, now.city, scene.rng, scene.units
     start, count = now.weather.observed_at.date(), rng.choice((4, 5, 6, 7))
     days = scene.days(city, start, count)
-    ask_about(scene, now, "forecast", "span", span=span_words(count))
+    span = Span(days, start, span_words(count))
+    ask_about(scene, now, "forecast", "span-general", span=span.words)
     scene.fetch_forecast(city, days)
-    scene.chat.answer(span_answer(speaker, city, days, start, span_words(count), scene.units, goes_on=True))
+    scene.chat.answer(dateline(speaker, city, span_answer(speaker, city, span, "general", units, goes_on=True)))
     tag = rng.choice((*_EXTREMES, "weekday"))
     if tag == "weekday":
-        day = rng.choice(days[1:])
+        day = rng.choice(days[2:])
         name = weekday(day.date)
         scene.chat.user(ask(speaker, "follow", tag, day=name))
-        first = f"{day_clause(speaker, day, name, scene.units)}; {rain_clause(speaker, day, name)}"
+        told = [day_clause(speaker, day, name, units), rain_clause(speaker, day, name)]
+        about = Span([day], start, "")
     else:
         scene.chat.user(ask(speaker, "follow", tag))
-        first = extreme_clause(speaker, tag, days, start, scene.units)
-    scene.chat.answer(join(sentence(speaker.open(first) if speaker.chance(0.5) else first), farewell(speaker)))
+        told, about = [extreme_clause(speaker, tag, span, units)], span
+    scene.chat.answer(join(*map(sentence, told), forecast_end(speaker, about)))
     return scene.group(city)
 
 
@@ -96,8 +91,8 @@ def correction(scene: Scene) -> str:
     scene.chat.user(ask(speaker, "correction", place=right.city.name, wrong=wrong.city.name))
     scene.geocode(right.city)
     scene.fetch_now(right)
-    sorry = sentence(speaker.say("correction", place=right.city.name))
-    scene.chat.answer(join(sorry, brief_answer(speaker, right, scene.units, intent)))
+    sorry = speaker.tell("correction", place=right.city.name)
+    scene.chat.answer(join(sorry, brief_answer(speaker, right, scene.units, intent, dated=False)))
     return scene.group(wrong.city, right.city)
 
 
@@ -119,8 +114,6 @@ def ambiguous(scene: Scene) -> str:
 
 def ask_back(scene: Scene, places: list[City]) -> str:
     """The question which of the places is meant."""
-    speaker = scene.speaker
     labels = [place.label for place in places]
     options = f"{'; '.join(labels[:-1])} or {labels[-1]}" if len(labels) > 2 else " or ".join(labels)
-    clause, end = speaker.question("ask", place=places[0].name, options=options)
-    return sentence(speaker.open(clause) if speaker.chance(0.4) else clause, end)
+    return sentence(scene.speaker.say("ask", _QUESTION, place=places[0].name, options=options), "?")

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from weatherman.data.synth.answers_forecast import day_clause, dry_or_wet, farewell, outlook_clause, rain_clause
-from weatherman.data.synth.answers_now import Now, current_answer, report_sentence
+from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause
+from weatherman.data.synth.answers_now import Now, current_answer, report_sentence, safety_sentence
 from weatherman.data.synth.answers_units import units_answer
-from weatherman.data.synth.chat import place_result
+from weatherman.data.synth.chat import coordinates, place_result
 from weatherman.data.synth.climate import FALLING, Day, spanning
 from weatherman.data.synth.danger import safety_answer
+from weatherman.data.synth.gazetteer import City
+from weatherman.data.synth.outlooks import LIKELY_PCT, Span
 from weatherman.data.synth.questions import ask
+from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.scene import Scene
 from weatherman.data.synth.speech import join, sentence
 from weatherman.data.synth.units import Units
-from weatherman.data.synth.verdicts import DANGERS, INTENTS, danger_of
+from weatherman.data.synth.verdicts import DANGERS, INTENTS
 
 _PLAIN_INTENTS = ("general", "temp", "wind", "humidity", "feels")
 _LOCATED = ("general", "umbrella", "wind", "temp", "jacket", "run", "humidity")
 _NUM_TRIES = 3000
+_COMFORT_C, _DEGREES_MATTER = 21, 4
 
 
 def current(scene: Scene) -> str:
@@ -26,8 +30,7 @@ def current(scene: Scene) -> str:
     now, rng = scene.now(), scene.rng
     if rng.random() < 0.15:
         intent = rng.choice(_LOCATED)
-        where = {"lat": f"{now.city.latitude}", "lon": f"{now.city.longitude}"}
-        scene.chat.user(ask(scene.speaker, "located", intent, place=now.city.name, **where))
+        scene.chat.user(ask(scene.speaker, "located", intent, place=now.city.name, **located(now.city)))
         scene.chat.places.append(now.city.name)
     else:
         intent = choose_intent(scene, now)
@@ -37,6 +40,11 @@ def current(scene: Scene) -> str:
     return scene.group(now.city)
 
 
+def located(city: City) -> dict[str, str]:
+    """The coordinates of a place as a user types them."""
+    return {name[:3]: str(value) for name, value in coordinates(city).items()}
+
+
 def choose_intent(scene: Scene, now: Now) -> str:
     """What the user wants to know; stars only after dark, clotheslines and picnics only by day."""
     if scene.rng.random() < 0.5:
@@ -44,7 +52,7 @@ def choose_intent(scene: Scene, now: Now) -> str:
     times = now.situation.times
     ruled_out = {"stars"} if "night" not in times else set()
     if "day" not in times:
-        ruled_out |= {"laundry", "picnic", "kite"}
+        ruled_out |= {"laundry", "picnic", "kite", "nice"}
     return scene.rng.choice([intent for intent in INTENTS if intent not in ruled_out])
 
 
@@ -71,24 +79,40 @@ def units(scene: Scene) -> str:
 
 
 def chain(scene: Scene) -> str:
-    """Now and tomorrow: the place first, then both kinds of weather, one after the other or together."""
-    now, speaker = scene.now(), scene.speaker
-    ask_about(scene, now, "chain", "any")
-    days = scene.days(now.city, now.weather.observed_at.date(), 2)
+    """Now and tomorrow: the place first, then both kinds of weather, one after the other."""
+    now, speaker, use = scene.now(), scene.speaker, scene.units
+    wish = scene.rng.choice(("general", "warmer", "better"))
+    ask_about(scene, now, "chain", wish)
+    start = now.weather.observed_at.date()
+    days = scene.days(now.city, start, 2)
     days[0] = today_as_observed(days[0], now)
     scene.fetch_now(now)
     scene.fetch_forecast(now.city, days)
-    tomorrow, use = days[1], scene.units
-    clause = day_clause(speaker, tomorrow, "tomorrow", use)
-    rain = (
-        rain_clause(speaker, tomorrow, "tomorrow") if speaker.chance(0.5) else dry_or_wet(speaker, tomorrow, "tomorrow")
-    )
-    trend = trend_clause(scene, now, use, tomorrow.high_c)
-    order = [sentence(speaker.open(clause)), sentence(f"{trend}, and {rain}")]
-    if speaker.chance(0.5):
-        order = [sentence(f"{clause}; {rain}"), sentence(trend)]
-    scene.chat.answer(join(report_sentence(speaker, now, use), *order, farewell(speaker)))
+    tomorrow = days[1]
+    trend = sentence(trend_clause(scene, now, use, tomorrow.high_c))
+    told = [
+        report_sentence(speaker, now, use),
+        safety_sentence(speaker, now),
+        sentence(day_clause(speaker, tomorrow, "tomorrow", use)),
+    ]
+    rain = sentence(rain_clause(speaker, tomorrow, "tomorrow"))
+    if wish == "better":
+        told = [sentence(better_clause(scene, now, tomorrow)), *told, rain]
+    else:
+        told = [trend, *told, rain] if wish == "warmer" else [*told, rain, trend]
+    end = forecast_end(speaker, Span(days[1:], start, ""))
+    scene.chat.answer(dateline(speaker, now.city, join(*told, end)))
     return scene.group(now.city)
+
+
+def better_clause(scene: Scene, now: Now, tomorrow: Day) -> str:
+    """Whether tomorrow improves on the present: first by what falls, then by warmth."""
+    wet, wet_then = now.weather.condition in FALLING, tomorrow.rain_chance_pct >= LIKELY_PCT
+    if wet != wet_then:
+        return scene.speaker.plainly("outlook", "better-dry" if wet else "worse-wet")
+    strain, strain_then = (abs(t - _COMFORT_C) for t in (now.weather.temperature_c, tomorrow.high_c))
+    tag = "same" if abs(strain - strain_then) < _DEGREES_MATTER else "better" if strain_then < strain else "worse"
+    return scene.speaker.plainly("outlook", f"{tag}-{'wet' if wet else 'dry'}-both")
 
 
 def today_as_observed(day: Day, now: Now) -> Day:
@@ -102,7 +126,7 @@ def trend_clause(scene: Scene, now: Now, use: Units, high_c: float) -> str:
     """Tomorrow's high against the present reading."""
     before, after = use.degrees(now.weather.temperature_c), use.degrees(high_c)
     tag = "same" if before == after else "warmer" if after > before else "cooler"
-    return outlook_clause(scene.speaker, tag, day="tomorrow", diff=use.difference(now.weather.temperature_c, high_c))
+    return scene.speaker.plainly("outlook", tag, day="tomorrow", diff=use.difference(now.weather.temperature_c, high_c))
 
 
 def unsafe(scene: Scene) -> str:
@@ -111,15 +135,15 @@ def unsafe(scene: Scene) -> str:
     for _ in range(_NUM_TRIES):
         city = scene.cities(1)[0]
         now = scene.at(city, scene.moment())
-        if danger_of(now.weather) == wanted:
+        if now.danger == wanted:
             break
-    danger = danger_of(now.weather)
-    ask_about(scene, now, "unsafe", danger) if danger else ask_about(scene, now, "current", "general")
+    if not now.danger:
+        ask_about(scene, now, "current", "general")
+        scene.fetch_now(now)
+        scene.chat.answer(current_answer(scene.speaker, now, scene.units))
+        return scene.group(now.city)
+    asked = scene.speaker.chance(0.6)
+    ask_about(scene, now, "unsafe", f"{now.danger}-may" if asked else now.danger)
     scene.fetch_now(now)
-    answer = (
-        safety_answer(scene.speaker, now, scene.units, danger)
-        if danger
-        else current_answer(scene.speaker, now, scene.units)
-    )
-    scene.chat.answer(answer)
+    scene.chat.answer(safety_answer(scene.speaker, now, scene.units, now.danger, asked=asked))
     return scene.group(now.city)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from weatherman.data.synth.answers_forecast import farewell
 from weatherman.data.synth.answers_now import current_answer
 from weatherman.data.synth.chat import coordinates
 from weatherman.data.synth.questions import ask
 from weatherman.data.synth.scenarios.present import ask_about
 from weatherman.data.synth.scene import Scene
-from weatherman.data.synth.speech import join, sentence
+from weatherman.data.synth.speech import join
 
 _FAILURES: tuple[dict[str, Any], ...] = (
     {"error": "timeout", "message": "no response after 10 s"},
@@ -62,7 +61,7 @@ def _failed(scene: Scene) -> str:
     now, speaker = scene.now(), scene.speaker
     forecast = speaker.chance(0.35)
     if forecast:
-        ask_about(scene, now, "forecast", "tomorrow")
+        ask_about(scene, now, "forecast", "tomorrow-general")
         call: tuple[str, dict[str, Any]] = ("get_forecast", {**coordinates(now.city), "days": 2})
     else:
         ask_about(scene, now, "current", scene.rng.choice(("general", "temp", "wind", "umbrella", "jacket", "run")))
@@ -70,7 +69,7 @@ def _failed(scene: Scene) -> str:
     failures = scene.rng.sample(_FAILURES, 2 if speaker.chance(0.4) else 1)
     for failure in failures:
         scene.chat.call((*call, failure))
-    scene.chat.answer(_sorry(scene, speaker.say("failed"), "failed_offer"))
+    scene.chat.answer(join(speaker.tell("failed"), speaker.tell("failed_offer")))
     return scene.group(now.city)
 
 
@@ -90,12 +89,5 @@ def _not_found(scene: Scene) -> str:
     name = "".join(rng.choice(part) for part in _MADE_UP)
     scene.chat.user(ask(speaker, "current", rng.choice(("general", "temp", "umbrella", "jacket")), place=name))
     scene.chat.call(("geocode_location", {"city": name}, {"results": []}))
-    scene.chat.answer(_sorry(scene, speaker.say("notfound", place=name), "decline_offer"))
+    scene.chat.answer(join(speaker.tell("notfound", place=name), speaker.tell("decline_offer")))
     return scene.group(seed)
-
-
-def _sorry(scene: Scene, clause: str, offer: str) -> str:
-    """What went wrong, what can be done instead, and perhaps a farewell."""
-    speaker = scene.speaker
-    first = sentence(speaker.open(clause) if speaker.chance(0.7) else clause)
-    return join(first, sentence(speaker.say(offer)), farewell(speaker) if speaker.chance(0.5) else "")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from weatherman.data.split import is_held_out
-from weatherman.data.synth.answers_forecast import farewell
 from weatherman.data.synth.lore import topics
 from weatherman.data.synth.questions import noisy
 from weatherman.data.synth.scene import Scene
+from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.speech import join, sentence
 from weatherman.data.synth.voices import Fragment, bank, expand
 
@@ -28,8 +28,8 @@ def _small_talk(scene: Scene) -> str:
     speaker = scene.speaker
     said = scene.rng.choice(_side(scene, "smalltalk"))
     scene.chat.user(noisy(scene.rng, expand(scene.rng, said.text)))
-    first, second = sentence(speaker.say("smalltalk")), sentence(speaker.open(speaker.say("smalltalk")))
-    scene.chat.answer(join(first, second, sentence(speaker.say("decline_offer"))))
+    reply = speaker.tell("smalltalk", Situation(frozenset(said.tags)))
+    scene.chat.answer(join(reply, speaker.tell("decline_offer")))
     return f"{scene.slot.scenario}/smalltalk: {said.text}"
 
 
@@ -39,15 +39,8 @@ def _lore(scene: Scene) -> str:
     scene.chat.user(noisy(rng, expand(rng, rng.choice(topic.questions))))
     parts = [expand(rng, text) for text in topic.parts]
     speaker.asides += [part for part in parts if any(char.isdigit() for char in part)]
-    first, second, third = (sentence(text) for text in parts)
-    opened = sentence(speaker.open(parts[0]) if speaker.chance(0.5) else parts[0])
-    if not speaker.chance(speaker.manner.remarks):
-        answer = [opened, second, third if speaker.chance(0.8) else ""]
-    elif speaker.chance(0.4):
-        answer = [sentence(speaker.say("lore")), first, second, third if speaker.chance(0.6) else ""]
-    else:
-        answer = [opened, second, third if speaker.chance(0.6) else "", sentence(speaker.say("lore"))]
-    scene.chat.answer(join(*answer))
+    told = [sentence(part) for part in (parts if speaker.chance(0.7) else parts[:2])]
+    scene.chat.answer(join(*told, speaker.tell("lore") if speaker.chance(speaker.manner.remarks) else ""))
     return f"{scene.slot.scenario}/{topic.key}"
 
 
@@ -56,7 +49,5 @@ def off_topic(scene: Scene) -> str:
     speaker = scene.speaker
     said = scene.rng.choice(_side(scene, "offtopic"))
     scene.chat.user(noisy(scene.rng, expand(scene.rng, said.text)))
-    no, offer = speaker.say("decline"), speaker.say("decline_offer")
-    no = sentence(speaker.open(no) if speaker.chance(0.6) else no)
-    scene.chat.answer(join(no, sentence(offer), farewell(speaker) if speaker.chance(0.5) else ""))
+    scene.chat.answer(join(speaker.tell("decline"), speaker.tell("decline_offer")))
     return f"{scene.slot.scenario}/{said.text}"

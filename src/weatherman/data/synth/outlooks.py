@@ -1,0 +1,181 @@
+"""What several days bring, as plain clauses from the shared bank: the wet days, the range, the extremes, the best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from weatherman.data.synth.climate import FALLING, Day
+from weatherman.data.synth.day_names import day_name, listed, on_day, on_days, what_falls
+from weatherman.data.synth.skies import forecast_words
+from weatherman.data.synth.speech import Speaker
+from weatherman.data.synth.units import Units
+
+LIKELY_PCT, UNLIKELY_PCT = 50, 25
+_MAX_NAMED = 4
+_COMFORT_C, _DEGREE_COSTS_PCT = 22, 3
+_COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some days of a forecast, and how they are spoken of.
+
+    Attributes:
+        days: the days that were asked about, in order.
+        start: the first day of the forecast, called today.
+        words: the days in words, e.g. ``the next 5 days``.
+    """
+
+    days: Sequence[Day]
+    start: date
+    words: str
+
+    @property
+    def dated(self) -> bool:
+        """Whether a weekday alone would be ambiguous."""
+        return (self.days[-1].date - self.start).days >= 7
+
+    @property
+    def wet(self) -> list[Day]:
+        """The days on which something probably falls."""
+        return [day for day in self.days if day.rain_chance_pct >= LIKELY_PCT]
+
+    @property
+    def dry(self) -> list[Day]:
+        """The days on which probably nothing falls."""
+        return [day for day in self.days if day.rain_chance_pct <= UNLIKELY_PCT]
+
+    def name(self, day: Day) -> str:
+        """A day's name."""
+        return day_name(day, self.start, dated=self.dated)
+
+    def on(self, days: Sequence[Day]) -> str:
+        """``today and on Friday``."""
+        return on_days(days, self.start, dated=self.dated)
+
+    @property
+    def mood(self) -> str:
+        """How these days are, for a remark about them: a tag of the bank of forecast ends."""
+        wet = self.wet
+        if any(day.condition == "thunderstorm" for day in wet):
+            return "storm"
+        if wet and what_falls(self.days) == "snow":
+            return "snow"
+        if 2 * len(wet) > len(self.days):
+            return "wet"
+        if wet:
+            return "mixed"
+        highs = [day.high_c for day in self.days]
+        if min(highs) >= _HOT_HIGH_C:
+            return "hot"
+        if max(highs) <= 0:
+            return "cold"
+        return "dry" if len(self.dry) == len(self.days) else "mixed"
+
+
+def _chance(day: Day) -> str:
+    return f"{day.rain_chance_pct} %"
+
+
+def falling_clause(speaker: Speaker, span: Span) -> str:
+    """On which days something probably falls, all of them; or that none looks wet."""
+    wet, num_days = span.wet, len(span.days)
+    wettest = max(span.days, key=lambda day: day.rain_chance_pct)
+    if not wet:
+        tag = "none" if wettest.rain_chance_pct <= UNLIKELY_PCT else "perhaps"
+    elif len(wet) == 1:
+        tag = "one"
+    else:
+        tag = "some" if len(wet) < num_days else "both" if num_days == 2 else "all"
+    values = {"what": what_falls(span.days), "chance": _chance(wettest), "on": span.on(wet or [wettest])}
+    return speaker.plainly("outlook", f"fall-{tag}", **values)
+
+
+def range_clause(speaker: Speaker, span: Span, units: Units) -> str:
+    """Between which values the highs and the lows lie."""
+    highs, lows = sorted(day.high_c for day in span.days), sorted(day.low_c for day in span.days)
+    tag = "range-even" if units.temp(highs[0]) == units.temp(highs[-1]) else "range"
+    return speaker.plainly(
+        "outlook", tag, top=units.temp(highs[-1]), high=units.temp(highs[0]), low=units.temp(lows[0])
+    )
+
+
+def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
+    """The warmest, coldest or wettest of several days, all of them if they share it."""
+    measure = {
+        "warmest": lambda day: day.high_c,
+        "coldest": lambda day: -day.low_c,
+        "wettest": lambda day: day.rain_chance_pct,
+    }[tag]
+    most = max(map(measure, span.days))
+    found = [day for day in span.days if measure(day) == most]
+    first, names = found[0], [span.name(day) for day in found]
+    values = {
+        "high": units.temp(first.high_c), "low": units.temp(first.low_c), "chance": _chance(first),
+        "what": what_falls(found), "day": names[0], "on": on_day(names[0]), "days": listed(names),
+    }  # fmt: skip
+    if tag == "wettest" and most <= UNLIKELY_PCT:
+        return speaker.plainly("outlook", "fall-none", **values)
+    return speaker.plainly("outlook", tag if len(found) == 1 else f"{tag}-tie", **values)
+
+
+def rain_verdict(speaker: Speaker, span: Span) -> str:
+    """Whether it will rain on some of several days."""
+    wettest = max(span.days, key=lambda day: day.rain_chance_pct)
+    tag = "yes" if span.wet else "no" if wettest.rain_chance_pct <= UNLIKELY_PCT else "perhaps"
+    return speaker.plainly(
+        "outlook", f"rain-{tag}", what=what_falls(span.days), on=span.on(span.wet or [wettest]), chance=_chance(wettest)
+    )
+
+
+def dry_verdict(speaker: Speaker, span: Span) -> str:
+    """Whether there is a dry day among several, and which."""
+    dry = span.dry
+    if not dry:
+        driest = min(span.days, key=lambda day: day.rain_chance_pct)
+        return speaker.plainly("outlook", "dryday-none", on=on_day(span.name(driest)), chance=_chance(driest))
+    if len(dry) == len(span.days):
+        return speaker.plainly("outlook", "dryday-all", chance=_chance(max(dry, key=lambda day: day.rain_chance_pct)))
+    names = listed([span.name(day) for day in dry[:_MAX_NAMED]])
+    tag = "one" if len(dry) == 1 else "some" if len(dry) <= _MAX_NAMED else "many"
+    return speaker.plainly("outlook", f"dryday-{tag}", days=names)
+
+
+def best_verdict(speaker: Speaker, span: Span, units: Units) -> str:
+    """Which day is best: the driest and most comfortable."""
+    day = min(
+        span.days, key=lambda one: one.rain_chance_pct + _DEGREE_COSTS_PCT * abs(one.high_c - _COMFORT_C)
+    )  # fmt: skip
+    sky = speaker.rng.choice(forecast_words(day.condition))
+    values = {"high": units.temp(day.high_c), "chance": _chance(day), "what": what_falls([day]), "sky": sky}
+    return speaker.plainly("outlook", "best", day=span.name(day), **values)
+
+
+def packing_verdict(speaker: Speaker, span: Span) -> str:
+    """What to bring."""
+    things = []
+    what = what_falls(span.days)
+    if span.wet:
+        things.append("boots for snow" if what == "snow" else "waterproofs" if "snow" in what else "an umbrella")
+    highs = [day.high_c for day in span.days]
+    if max(highs) < _RAW_HIGH_C:
+        things.append("a warm coat")
+    elif min(day.low_c for day in span.days) < _RAW_HIGH_C or max(highs) < _MILD_HIGH_C:
+        things.append("a jacket")
+    if max(highs) >= _SUNNY_HIGH_C:
+        things += ["light clothes", "sunscreen"]
+    return speaker.plainly("outlook", "pack", things=listed(things or ["light layers"]))
+
+
+def outside_verdict(speaker: Speaker, day: Day, name: str, units: Units) -> str:
+    """Whether a day is good for something outdoors."""
+    values = {"day": name, "on": on_day(name), "chance": _chance(day), "what": what_falls([day])}
+    if day.rain_chance_pct >= LIKELY_PCT or day.condition in FALLING:
+        tag = "outside-wet"
+    elif day.high_c < _COLD_HIGH_C or day.high_c >= _HOT_HIGH_C:
+        tag = "outside-cold" if day.high_c < _COLD_HIGH_C else "outside-hot"
+    else:
+        tag = "outside-yes" if day.rain_chance_pct <= UNLIKELY_PCT else "outside-perhaps"
+    return speaker.plainly("outlook", tag, high=units.temp(day.high_c), **values)
