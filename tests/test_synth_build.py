@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections import Counter
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from random import Random
 
@@ -25,17 +26,28 @@ from weatherman.data.synth.climate import (
     forecast,
     spanning,
 )
+from weatherman.data.synth.day_names import day_name, on_days, what_falls
 from weatherman.data.synth.gazetteer import City, CityPool, cities, namesakes
 from weatherman.data.synth.lore import topics
+from weatherman.data.synth.outlooks import (
+    Span,
+    best_verdict,
+    dry_verdict,
+    extreme_clause,
+    falling_clause,
+    packing_verdict,
+    rain_verdict,
+)
 from weatherman.data.synth.plan import PERSONA_SHARES, SCENARIO_SHARES, plan_slots
 from weatherman.data.synth.situation import Situation, situation, sun_height_deg
 from weatherman.data.synth.skies import put_sky
 from weatherman.data.synth.speech import Speaker, sentence
 from weatherman.data.synth.units import Units, direction
-from weatherman.data.synth.verdicts import danger_of, verdict_tag
+from weatherman.data.synth.verdicts import danger_of, verdict_of
 from weatherman.data.synth.voices import PERSONAS, VOICES, bank, expand, fitting, read_bank
 from weatherman.errors import WeathermanError
 
+REASONS = {tag for fragment in bank("shared", "because") for tag in fragment.tags}
 ROOT = Path(__file__).parent.parent
 OSLO = City("Oslo", "", "Norway", 59.91, 10.75, 700_000)
 
@@ -146,7 +158,7 @@ def test_scenarios_do_what_they_are_called(built: Path) -> None:
         last_user = max(i for i, m in enumerate(row["messages"]) if m["role"] == "user")
         assert [m["role"] for m in row["messages"][last_user:]] == ["user", "assistant"]
     for row in by_scenario["ambiguous"]:
-        assert row["messages"][4]["content"].endswith(("?", "."))
+        assert row["messages"][4]["content"].endswith("?")
         assert [m["role"] for m in row["messages"][4:6]] == ["assistant", "user"]
     for row in by_scenario["out_of_range"]:
         days = [
@@ -156,6 +168,7 @@ def test_scenarios_do_what_they_are_called(built: Path) -> None:
         ]
         assert max(days, default=0) in (0, 14)
         assert "14 days" in row["messages"][-1]["content"]
+        assert (max(days, default=0) == 14) == any(call == ["geocode_location"] for call in calls(row))
 
 
 GLUE = re.compile(r"\b(\w+) \1\b|,,|;;|\.\.|\s[,;.]|  |\{|\}|\[|\]|\|", re.IGNORECASE)
@@ -273,11 +286,36 @@ def test_the_sun_is_up_at_noon_and_the_tags_say_so() -> None:
 def test_dangers_and_verdicts_follow_the_readings() -> None:
     for _, weather in some_weather(1500):
         assert (danger_of(weather) == "storm") == (weather.condition == "thunderstorm")
-        tag = verdict_tag("umbrella", weather, Situation())
-        assert tag == (
-            "umbrella-yes" if weather.condition in FALLING - SNOWY and weather.gust_kmh < 65 else "umbrella-no"
-        )
-    assert verdict_tag("general", weather, Situation()) == ""
+        umbrella, _ = verdict_of("umbrella", weather, Situation())
+        assert (umbrella == "umbrella-no") == (weather.condition not in FALLING)
+        assert (umbrella == "umbrella-storm") == (weather.condition == "thunderstorm")
+        assert umbrella != "umbrella-yes" or weather.gust_kmh < 65
+    assert verdict_of("general", weather, Situation()) == ("", "")
+
+
+def test_a_verdict_gives_the_reason_that_decides() -> None:
+    _, fair = some_weather(1)[0]
+    fair = replace(
+        fair, condition="clear sky", temperature_c=20, feels_like_c=20, humidity_pct=50, wind_kmh=15, gust_kmh=20
+    )
+    night = Situation(times=frozenset({"night"}))
+    cases = {
+        "laundry": {"humidity_pct": ("laundry-no", "damp", 90), "condition": ("laundry-no", "snow", "light snow")},
+        "run": {"feels_like_c": ("run-no", "heat", 33), "gust_kmh": ("run-no", "gusts", 60)},
+        "bike": {"gust_kmh": ("bike-no", "gusts", 45), "condition": ("bike-no", "storm", "thunderstorm")},
+        "kite": {"wind_kmh": ("kite-no", "still", 11), "gust_kmh": ("kite-no", "strong", 55)},
+        "drive": {"condition": ("drive-no", "fog", "fog")},
+        "stars": {"condition": ("stars-no", "cloud", "overcast")},
+        "picnic": {"feels_like_c": ("picnic-no", "cold", 14)},
+        "nice": {"condition": ("nice-no", "rain", "drizzle")},
+        "windows": {"feels_like_c": ("windows-no", "heat", 28)},
+    }
+    for intent, changes in cases.items():
+        assert verdict_of(intent, fair, night) == (f"{intent}-yes", ""), intent
+        for quantity, (tag, reason, value) in changes.items():
+            assert verdict_of(intent, replace(fair, **{quantity: value}), night) == (tag, reason)
+    assert verdict_of("stars", fair, Situation()) == ("stars-no", "light")
+    assert set(REASONS) >= {reason for changes in cases.values() for _, reason, _ in changes.values()}
 
 
 # --- the words --------------------------------------------------------------------------------------------------------
@@ -326,12 +364,82 @@ def test_fragments_open_only_where_they_fit() -> None:
             assert any(tag.split("+")[0] in ("rain", "any") for tag in fragment.tags), fragment
 
 
-def test_a_speaker_leads_in_only_so_often() -> None:
-    speaker = Speaker("twain", Random(1))
-    opened = [speaker.open("the sky is open") for _ in range(20)]
-    assert sum(text != "the sky is open" for text in opened) == 2
-    assert Speaker("twain", Random(1)).open("in Oslo, it snows") == "in Oslo, it snows"
-    assert Speaker("twain", Random(1)).open("yes, go out") == "yes, go out"
+def days_from(start: date, *days: tuple[int, int, int, str]) -> list[Day]:
+    return [
+        Day(start + timedelta(days=index), high, low, chance, 10, condition)
+        for index, (high, low, chance, condition) in enumerate(days)
+    ]
+
+
+MONDAY = date(2025, 3, 3)
+WET, DRY = (12, 5, 80, "rain"), (14, 4, 10, "clear sky")
+
+
+def test_days_are_named_so_that_nobody_can_mistake_them() -> None:
+    days = days_from(MONDAY, *[DRY] * 14)
+    assert [day_name(day, MONDAY) for day in days[:4]] == ["today", "tomorrow", "Wednesday", "Thursday"]
+    assert [day_name(day, MONDAY, dated=True) for day in (days[2], days[9], days[0])] == [
+        "Wednesday the 5th", "Wednesday the 12th", "today",
+    ]  # fmt: skip
+    picked = [days[index] for index in (0, 2, 4, 5, 6)]
+    assert on_days(picked, MONDAY) == "today, on Wednesday and from Friday to Sunday"
+    assert on_days([days[index] for index in (2, 4)], MONDAY) == "on Wednesday and Friday"
+    assert on_days(days[1:2], MONDAY) == "tomorrow"
+    assert on_days([days[9], days[11]], MONDAY, dated=True) == "on Wednesday the 12th and Friday the 14th"
+
+
+def test_what_falls_is_what_the_wet_days_bring() -> None:
+    def what(*days: tuple[int, int, int, str]) -> str:
+        return what_falls(days_from(MONDAY, *days))
+
+    assert what(DRY, WET) == "rain"
+    assert what((0, -5, 80, "light snow"), (0, -5, 80, "snow")) == "snow"
+    assert what((2, -5, 80, "light snow"), WET) == "rain or snow"
+    assert what((2, -1, 80, "sleet")) == "rain or snow"
+    assert what((30, 20, 80, "thunderstorm")) == "a thunderstorm"
+    assert [what((high, -9, 10, "overcast")) for high in (-1, 3, 20)] == ["snow", "rain or snow", "rain"]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_an_outlook_tells_every_wet_day(seed: int) -> None:
+    rng = Random(seed)
+    start = MONDAY + timedelta(days=rng.randrange(300))
+    days = forecast(rng, rng.choice(cities()), start, rng.choice((4, 5, 6, 7, 10, 14)))
+    span = Span(days, start, "the next days")
+    clause = falling_clause(Speaker("twain", rng), span)
+    wet = [day for day in days if day.rain_chance_pct >= 50]
+    if 1 < len(wet) < len(days):
+        assert on_days(wet, start, dated=len(days) > 7) in clause
+    if wet:
+        assert not re.search(r"no wet day|stays dry|not a wet|dry weather$", clause)
+    else:
+        assert not re.search(r"\bis likely|\bexpect ", clause)
+
+
+def test_an_outlook_answers_what_was_asked() -> None:
+    def said(judge: object, *days: tuple[int, int, int, str], **more: object) -> str:
+        return judge(Speaker("neutral", Random(1)), Span(days_from(MONDAY, *days), MONDAY, ""), **more)  # type: ignore[operator]
+
+    assert re.match("yes|very likely|probably, yes|I am afraid so|most likely", said(rain_verdict, DRY, WET))
+    assert re.match("no|probably not|hardly|most likely not|you should stay dry", said(rain_verdict, DRY, DRY))
+    assert "Wednesday" in said(dry_verdict, WET, WET, DRY)
+    assert "today" in said(dry_verdict, DRY, WET, WET)
+    assert re.match("no,|not one", said(dry_verdict, WET, WET))
+    assert "tomorrow" in said(best_verdict, WET, (21, 12, 5, "clear sky"), DRY, units=Units())
+    assert "an umbrella and a jacket" in said(packing_verdict, WET, DRY)
+    assert "light clothes and sunscreen" in said(packing_verdict, (30, 22, 0, "clear sky"))
+    tied = said(lambda speaker, span: extreme_clause(speaker, "warmest", span, Units()), DRY, WET, DRY)
+    assert "today and Wednesday" in tied
+    assert "14 °C" in tied
+
+
+def test_the_mood_of_days_is_their_weather() -> None:
+    def mood(*days: tuple[int, int, int, str]) -> str:
+        return Span(days_from(MONDAY, *days), MONDAY, "").mood
+
+    assert [mood(WET, WET, DRY), mood(WET, DRY, DRY), mood(DRY, DRY)] == ["wet", "mixed", "dry"]
+    assert [mood((35, 25, 0, "clear sky")), mood((-2, -9, 0, "clear sky"))] == ["hot", "cold"]
+    assert [mood((-2, -9, 90, "snow")), mood(DRY, (20, 9, 90, "thunderstorm"))] == ["snow", "storm"]
 
 
 def test_choices_expand_and_broken_ones_are_named() -> None:
@@ -352,7 +460,7 @@ PLACEHOLDERS = {
     "report": {"place", "temp", "sky"}, "wind": {"wind", "dir"}, "humidity": {"humidity"}, "feels": {"feels"},
     "forecast_day": {"day", "high", "low", "sky"}, "forecast_rain": {"day", "chance"}, "forecast_intro": {"place", "span"},
     "compare": {"a", "b", "diff"}, "compare_even": {"a", "b", "temp"}, "clamp": {"limit", "asked"},
-    "notfound": {"place"}, "ask": {"place", "options"},
+    "notfound": {"place"}, "ask": {"place", "options"}, "far": {"limit", "asked"},
 }  # fmt: skip
 
 

@@ -64,7 +64,8 @@ def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
     if weather.gust_kmh < _GUSTS_DECIDE_KMH:
         return wind
     gusts = speaker.plainly("units", "gust", gust=units.speed(weather.gust_kmh))
-    return f"{wind}{', ' if ',' not in wind and ';' not in wind else '; '}{'and ' if ';' not in wind else ''}{gusts}"
+    joint = "; " if "," in wind or ";" in wind else ", and "
+    return f"{wind}{joint}{gusts}"
 
 
 def facts_sentences(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> str:
