@@ -8,6 +8,7 @@ Tests that kill or damage hundreds of runs use it; some of each kind start the t
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -188,12 +189,15 @@ def serve() -> None:
     """Be the server: import, then fork a child for each line of standard input."""
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # else each full collection of a life walks through all that was imported
     print("ready", flush=True)
     while line := sys.stdin.buffer.readline():
         job = json.loads(line)
         pid = os.fork()
         if pid == 0:
             _be_the_command(job)
+        if job["hold"]:
+            os.waitpid(pid, os.WUNTRACED)  # told to go on before it has stopped, it would stop for ever
         print(pid, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
