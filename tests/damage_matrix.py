@@ -30,6 +30,7 @@ RENDER_CACHE, EFFECT = "render cache", "effect.json"
 SAME = "goes on at 9"
 FALLS_BACK = "falls back to 6, warns, keeps the damaged one"
 REFUSES = "refuses; `--reset-crash-loop` goes on at 9"
+NO_LOCK = "refuses; once it is moved away: goes on at 9"
 NO_GOOD = "refuses: belongs to another run"
 FINISHES = "measures again"
 WARNS = "warns, goes on at 9"
@@ -101,7 +102,8 @@ def outcome(runs: FaultRuns, cell: Cell, run: Path) -> str:
         return _refusal(runs, run, done)
     if done.returncode or "Traceback" in done.output:
         return f"WRONG: exit code {done.returncode}: {done.output[-300:]}"
-    if difference := runs.difference(run):
+    # A bit flipped in the log stays flipped, also in a digit: nothing is computed from it. What is added must be right.
+    if difference := runs.difference(run, from_attempt=2 if cell.file == "events.jsonl" else 1):
         return f"WRONG: {difference}"
     warned = "WARNING" in done.output
     found = re.search(r"RESUME: Found checkpoint at step (\d+)\.", done.output)
@@ -112,7 +114,7 @@ def outcome(runs: FaultRuns, cell: Cell, run: Path) -> str:
         return FALLS_BACK
     if found[1] == ("12" if cell.file == EFFECT else "9"):
         if cell.file == EFFECT:
-            return FINISHES
+            return f"warns, {FINISHES}" if warned else FINISHES
         return WARNS if warned else SAME
     return f"WRONG: it went on at {found[1]}"
 
@@ -136,13 +138,19 @@ def _refusal(runs: FaultRuns, run: Path, done: Done) -> str:
         return f"WRONG: no clear refusal: {done.output[-300:]}"
     if "belongs to another run" in done.output:
         return NO_GOOD
-    if "--reset-crash-loop" not in lines[-1]:
+    lock = run / "run.lock"
+    locked = f"the lock {lock} cannot be taken" in lines[-1] and "move it away" in lines[-1]
+    if not locked and "--reset-crash-loop" not in lines[-1]:
         return f"WRONG: {lines[-1]}"
-    done = runs.train(run, "--reset-crash-loop")
+    if locked:
+        lock.rename(run.with_suffix(".moved-away"))
+    done = runs.train(run, *(() if locked else ("--reset-crash-loop",)))
     if done.returncode or "RESUME: Found checkpoint at step 9." not in done.output:
         return f"WRONG: after the advice: {done.output[-300:]}"
     difference = runs.difference(run)
-    return f"WRONG: after the advice: {difference}" if difference else REFUSES
+    if difference:
+        return f"WRONG: after the advice: {difference}"
+    return NO_LOCK if locked else REFUSES
 
 
 def page(outcomes: dict[Cell, str]) -> str:
@@ -155,8 +163,9 @@ def page(outcomes: dict[Cell, str]) -> str:
         f"{len(outcomes)} cells, 0 wrong; `python tests/damage_matrix.py`. The run died after step 11 of 12 with "
         f"checkpoints 6 and 9 (for `{EFFECT}`: after the last step). Unless it refuses, each run ended the same.\n\n"
         f"{table(['file', *names], rows)}\n\n"
-        "*replaced*: by the same file of the step before, or of another run. *symlink*: to the very same content; a "
-        "checkpoint made of links is not trusted."
+        "*replaced*: by the same file of the step before, or of another run (`adapter_config.json` is the same in both). *symlink*: to the very same content; a "
+        "checkpoint made of links is not trusted. A bit flipped in a line of `events.jsonl` stays flipped: nothing is "
+        "computed from it."
     )
 
 

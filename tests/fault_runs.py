@@ -70,14 +70,20 @@ class FaultRuns:
         shutil.copytree(self._died[name], target)
         return target
 
-    def difference(self, run: Path) -> str:
-        """In what a finished run differs from the untouched one; empty if in nothing. Events may lack steps."""
+    def difference(self, run: Path, *, from_attempt: int = 1) -> str:
+        """In what a finished run differs from the untouched one; empty if in nothing. Events may lack steps.
+
+        Args:
+            run: its folder.
+            from_attempt: events of earlier ones are not compared.
+        """
         if not (run / "adapter").is_dir():
             return "there is no adapter"
         if hashes(run / "adapter") != hashes(self.whole / "adapter"):
             return "the adapter is another one"
         expected = step_losses(self.whole)
         events = [event for event in read_events(run, "step") if {"step", "loss"} <= event.keys()]
+        events = [event for event in events if event["attempt"] >= from_attempt]
         wrong = [event["step"] for event in events if event["loss"] != expected[event["step"]]]
         if wrong:
             return f"the loss of step {wrong[0]} is another one"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from damage_matrix import (
     FALLS_BACK,
+    NO_LOCK,
     REFUSES,
     SAME,
     WARNS,
@@ -35,6 +37,9 @@ CHOSEN = [
     (Cell("resume_metadata.json", missing), WARNS),
     (Cell("status.json", folder), WARNS),
     (Cell("events.jsonl", empty), SAME),
+    (Cell("events.jsonl", bit_flipped), SAME),
+    (Cell("run.json", folder), WARNS),
+    (Cell("run.lock", symlink), NO_LOCK),
     (Cell("render cache", bit_flipped), WARNS),
 ]
 
@@ -42,6 +47,16 @@ CHOSEN = [
 @pytest.mark.parametrize(("cell", "expected"), CHOSEN, ids=[cell.name for cell, _ in CHOSEN])
 def test_damage(fault_runs: FaultRuns, tmp_path: Path, cell: Cell, expected: str) -> None:
     assert outcome(fault_runs, cell, tmp_path / "run") == expected
+
+
+def test_finished_run_whose_report_is_missing_gets_one(fault_runs: FaultRuns, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(fault_runs.whole, run)
+    (run / "report.html").unlink()
+    done = fault_runs.train(run)
+    assert done.returncode == 0
+    assert "This run is finished" in done.output
+    assert fault_runs.difference(run) == ""
 
 
 @pytest.mark.slow

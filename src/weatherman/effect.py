@@ -11,6 +11,7 @@ from weatherman.atomic import read_json_object, write_json
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import Engine
 from weatherman.evaluation import Sample, ToolScore, answer_samples, sample_prompts, score_tool_calls
+from weatherman.quarantine import set_aside_unless_file
 from weatherman.training_data import TrainingData
 
 EFFECT_FILE = "effect.json"
@@ -65,6 +66,7 @@ def measure_effect(
             )
         ),
     )
+    set_aside_unless_file(output_dir, output_dir / EFFECT_FILE)
     write_json(output_dir / EFFECT_FILE, {key: asdict(value) for key, value in {**known, name: effect}.items()})
     return effect
 

@@ -14,7 +14,7 @@ from weatherman import messages
 from weatherman.atomic import write_json
 from weatherman.clock import boot_id, now_utc, since_boot_s
 from weatherman.process import identity
-from weatherman.quarantine import set_aside
+from weatherman.quarantine import set_aside_unless_file
 
 EVENTS_FILE = "events.jsonl"
 STATUS_FILE = "status.json"
@@ -38,7 +38,7 @@ class EventLog:
         self._path = output_dir / EVENTS_FILE
         self._attempt = attempt
         self._told = False
-        _set_aside_unless_file(output_dir, self._path)
+        set_aside_unless_file(output_dir, self._path)
         self._torn = _ends_torn(self._path)
 
     def emit(self, kind: str, **fields: Any) -> None:
@@ -63,14 +63,6 @@ class EventLog:
             if not self._told:
                 self._told = True
                 messages.warning(f"{self._path} cannot be written ({problem.strerror}); training goes on.")
-
-
-def _set_aside_unless_file(output_dir: Path, path: Path) -> None:
-    if path.is_symlink() or (path.exists() and not path.is_file()):
-        try:
-            set_aside(output_dir, path, f"{path.name} is not a regular file.")
-        except OSError as problem:
-            messages.warning(f"{path} is not a regular file and cannot be moved aside ({problem.strerror or problem}).")
 
 
 def _ends_torn(path: Path) -> bool:
@@ -223,7 +215,7 @@ class StatusFile:
     def __init__(self, output_dir: Path, attempt: int, command: str | None = None) -> None:
         self._path = output_dir / STATUS_FILE
         self._told = False
-        _set_aside_unless_file(output_dir, self._path)
+        set_aside_unless_file(output_dir, self._path)
         pid = os.getpid()
         self._last = Heartbeat(
             attempt=attempt, host=socket.gethostname(), pid=pid, process=identity(pid), command=command,

@@ -45,3 +45,12 @@ def set_aside(output_dir: Path, path: Path, reason: str) -> Quarantined:
     fsync_folder(output_dir)
     messages.warning(f"{reason} It is kept as {target}.")
     return Quarantined(path.name, target, reason)
+
+
+def set_aside_unless_file(output_dir: Path, path: Path) -> None:
+    """Move aside what is no regular file (a link, a folder) where a file of the run belongs; a failure is told."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        try:
+            set_aside(output_dir, path, f"{path.name} is not a regular file.")
+        except OSError as problem:
+            messages.warning(f"{path} is not a regular file and cannot be moved aside ({problem.strerror or problem}).")

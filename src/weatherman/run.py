@@ -25,6 +25,7 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.events import EventLog, StatusFile
 from weatherman.progress import Pace
 from weatherman.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
+from weatherman.quarantine import set_aside_unless_file
 from weatherman.records import StepPlan, StepResult
 from weatherman.run_lock import run_lock
 from weatherman.training_data import TrainingData
@@ -70,9 +71,9 @@ def open_run(config: TrainingConfig, overrides: Sequence[str], *, reset_crash_lo
         text = f"the run's folder {folder} cannot be made: {problem.strerror}."
         raise WeathermanError("run.folder", text, "give an output_dir that can be written.") from problem
     with run_lock(folder):
-        clean_staging(folder)
         run = Run(config, list(overrides), folder)
         try:
+            clean_staging(folder)
             run.begin(reset_crash_loop)
             yield run
         except BaseException as problem:
@@ -171,6 +172,7 @@ class Run:
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
         path = self.output_dir / RUN_FILE
+        set_aside_unless_file(self.output_dir, path)
         if self.resumed_step == 0 or not path.is_file():
             record = provenance(self.config, self.overrides, self.run_id, engine.info)
             write_json(path, {**record, "frozen": self.frozen})
@@ -252,7 +254,8 @@ class Run:
         notify(self.output_dir, "end")
 
     def record_finished(self) -> None:
-        """The run is complete."""
+        """The run is complete; what deletions that failed left over is tried once more."""
+        clean_staging(self.output_dir)
         resume.record_finished(self.output_dir, self.state)
         self.status.write(state="finished", exit_code=0, message="finished", eta_s=None)
         self.events.emit("finish", step=self.state.last_step, seconds=round(self.elapsed_s, 1))

@@ -73,7 +73,9 @@ def run_lock(output_dir: Path, *, patience_s: float = PATIENCE_S) -> Iterator[No
         raise WeathermanError(
             "run.lock-failed",
             f"the lock {path} cannot be taken: {problem.strerror or problem}.",
-            "make the folder writable and see that its disk has space.",
+            "it is no file that a trainer made: move it away and run the same command."
+            if path.is_symlink() or path.is_dir()
+            else "make the folder writable and see that its disk has space.",
         ) from problem
     place = _place(fd)
     _held[place] = holder
