@@ -91,6 +91,36 @@ def test_limit_on_the_size_of_files(fault_runs: FaultRuns, tmp_path: Path) -> No
     assert fault_runs.difference(tmp_path / "run") == ""
 
 
+def test_folder_that_is_mounted_read_only_in_mid_run(fault_runs: FaultRuns, small_disk: Path) -> None:
+    """A remount needs that nobody has a file open for writing, so the folder is mounted once more, over itself."""
+    run = small_disk / "run"
+    remount = (
+        "import subprocess\nimport weatherman.resume as m\nreal = m.record_step\ndef f(o, s, n):\n    real(o, s, n)\n"
+        f"    for how in (['--bind', {str(small_disk)!r}], ['-o', 'remount,ro,bind']) if n == 5 else ():\n"
+        f"        subprocess.run(['mount', *how, {str(small_disk)!r}], check=True)\nm.record_step = f\n"
+    )
+    done = fault_runs.train(run, prelude=remount)
+    try:
+        assert_told(done, "Read-only file system")
+        assert "Read-only file system" in fault_runs.train(run).output
+    finally:
+        subprocess.run(["umount", str(small_disk)], check=True)
+    again = fault_runs.train(run)
+    assert again.returncode == 0, again.output
+    assert "RESUME: Found checkpoint at step 3." in again.output
+    assert fault_runs.difference(run) == ""
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_quota_that_is_used_up(fault_runs: FaultRuns, tmp_path: Path) -> None:
+    run = fault_runs.died("step 11", tmp_path / "run")
+    done = trace(fault_runs, run, tmp_path / "log", "fsync:error=EDQUOT:when=9+")  # network volumes tell it there
+    assert_told(done, "Disk quota exceeded")
+    assert "could not be written" in done.output
+    assert fault_runs.train(run).returncode == 0
+    assert fault_runs.difference(run) == ""
+
+
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
 def test_file_system_that_turns_read_only(fault_runs: FaultRuns, tmp_path: Path) -> None:
     run = fault_runs.died("step 11", tmp_path / "run")

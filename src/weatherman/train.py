@@ -15,7 +15,7 @@ from weatherman.effect import measure_effect, report_effect
 from weatherman.engine.base import Engine
 from weatherman.final_adapter import save_final_adapter
 from weatherman.progress import Pace, ProgressDisplay, format_duration
-from weatherman.report import write_report
+from weatherman.report import REPORT_FILE, write_report
 from weatherman.run import Run, open_run
 from weatherman.sampling import step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.schedule import learning_rate
@@ -62,6 +62,8 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
     stop.install()
     with open_run(config, overrides, reset_crash_loop=reset_crash_loop) as run:
         if run.finished:
+            if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
+                write_report(run.output_dir)
             messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
             return 0
         run.phase("reading the data")
