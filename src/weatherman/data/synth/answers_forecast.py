@@ -10,6 +10,7 @@ from weatherman.data.synth.outlooks import (
     best_verdict,
     dry_verdict,
     extreme_clause,
+    extremes,
     falling_clause,
     outside_verdict,
     packing_verdict,
@@ -22,6 +23,7 @@ from weatherman.data.synth.skies import forecast_words, put_sky
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
+_ENDS = 0.75  # of the remarks that an answer about now would have
 _FEW = 3  # so many days are told one by one
 
 
@@ -47,7 +49,7 @@ def rain_clause(speaker: Speaker, day: Day, name: str) -> str:
 
 def forecast_end(speaker: Speaker, span: Span) -> str:
     """A remark about the days ahead, or news; often nothing, where the persona is brief."""
-    if not speaker.chance(speaker.manner.remarks):
+    if not speaker.chance(_ENDS * speaker.manner.remarks):
         return ""
     if speaker.has("statistic") and speaker.chance(0.3):
         return statistic(speaker, ANYWHERE)
@@ -66,19 +68,29 @@ def single_day_answer(speaker: Speaker, city: City, day: Day, span: Span, wish: 
         units: how numbers are written.
     """
     name = span.name(day)
-    clause = sentence(_placed(speaker, day_clause(speaker, day, name, units), city))
-    rain = sentence(rain_clause(speaker, day, name))
+    clause = _placed(speaker, day_clause(speaker, day, name, units), city)
+    rain = rain_clause(speaker, day, name)
     if wish == "rain":
-        sentences = [sentence(rain_verdict(speaker, span)), clause]
+        sentences = [sentence(rain_verdict(speaker, span)), sentence(clause)]
     elif wish == "outside":
-        sentences = [sentence(outside_verdict(speaker, day, name, units)), clause]
+        sentences = [sentence(outside_verdict(speaker, day, name, units)), sentence(clause)]
     elif wish in ("warm", "cold"):
         tag = {"warm": "warmest", "cold": "coldest"}[wish]
         value = {"high": units.temp(day.high_c), "low": units.temp(day.low_c)}
-        sentences = [sentence(speaker.plainly("outlook", f"only-{tag}", day=name, **value)), clause, rain]
+        sentences = [
+            sentence(speaker.plainly("outlook", f"only-{tag}", day=name, **value)),
+            told_day(speaker, clause, rain),
+        ]
     else:
-        sentences = [clause, rain]
+        sentences = [told_day(speaker, clause, rain)]
     return dateline(speaker, city, join(*sentences, forecast_end(speaker, span)))
+
+
+def told_day(speaker: Speaker, clause: str, rain: str) -> str:
+    """A day and its chance of rain, in one sentence or two."""
+    if ";" not in clause + rain and ":" not in clause + rain and speaker.chance(0.4):
+        return sentence(f"{clause}; {rain}")
+    return join(sentence(clause), sentence(rain))
 
 
 def _placed(speaker: Speaker, clause: str, city: City) -> str:
@@ -123,10 +135,8 @@ def _day_by_day(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: 
 
 def _overview(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: bool) -> str:
     temperatures = range_clause(speaker, span, units)
-    if wet:
-        told = [sentence(f"{intro}: {falling_clause(speaker, span)}"), sentence(temperatures)]
-    else:
-        told = [sentence(f"{intro}: {temperatures}")]
-    if speaker.chance(0.5):
-        told.append(sentence(extreme_clause(speaker, speaker.rng.choice(("warmest", "coldest")), span, units)))
-    return join(*told)
+    told = [f"{intro}: {falling_clause(speaker, span)}", temperatures] if wet else [f"{intro}: {temperatures}"]
+    kind = speaker.rng.choice(("warmest", "coldest"))
+    if len(extremes(span, kind)) == 1 and speaker.chance(0.35):
+        told.append(extreme_clause(speaker, kind, span, units))
+    return join(*map(sentence, told))

@@ -15,6 +15,10 @@ from weatherman.data.synth.verdicts import danger_of, verdict_of
 
 _FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
 _GUSTS_DECIDE_KMH = 55
+_SHORT_HEAD = 60
+# What a verdict's reason has told already.
+_TOLD_BY = {"heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind"}
+_FOG_IS_WARNED_OF = 0.35
 _ABOUT_WIND = ("wind", "kite", "bike")
 _ABOUT_WARMTH = ("feels", "run", "jacket", "nice")
 
@@ -45,12 +49,15 @@ def report_clause(speaker: Speaker, now: Now, units: Units) -> str:
     return put_sky(speaker.rng, clause, sky_words(weather.condition))
 
 
+def tailed_report(speaker: Speaker, now: Now, units: Units) -> str:
+    """The report, often with a tail."""
+    report = report_clause(speaker, now, units)
+    return f"{report}, {speaker.say('tail', now.situation)}" if speaker.chance(speaker.manner.tails) else report
+
+
 def report_sentence(speaker: Speaker, now: Now, units: Units) -> str:
     """The sentence that gives place, temperature and sky, in voice."""
-    report = report_clause(speaker, now, units)
-    if speaker.chance(speaker.manner.tails):
-        report = f"{report}, {speaker.say('tail', now.situation)}"
-    return sentence(report)
+    return sentence(tailed_report(speaker, now, units))
 
 
 def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
@@ -76,7 +83,7 @@ def facts_sentences(speaker: Speaker, kinds: list[str], now: Now, units: Units) 
     return join(*map(sentence, clauses))
 
 
-def verdict_sentence(speaker: Speaker, intent: str, now: Now, units: Units) -> str:
+def verdict_clause(speaker: Speaker, intent: str, now: Now, units: Units) -> str:
     """Yes or no to what the user wants to do, and why not; empty if the question was only about the weather."""
     weather = now.weather
     tag, reason = verdict_of(intent, weather, now.situation)
@@ -85,12 +92,21 @@ def verdict_sentence(speaker: Speaker, intent: str, now: Now, units: Units) -> s
     gust = units.speed(weather.gust_kmh)
     verdict = speaker.plainly("verdict", tag, gust=gust)
     if not reason:
-        return sentence(verdict)
+        return verdict
     because = speaker.plainly(
         "because", reason, gust=gust, wind=units.speed(weather.wind_kmh), feels=units.temp(weather.feels_like_c),
         humidity=f"{weather.humidity_pct} %",
     )  # fmt: skip
-    return sentence(f"{verdict}, {put_sky(speaker.rng, because, sky_words(weather.condition))}")
+    return f"{verdict}, {put_sky(speaker.rng, because, sky_words(weather.condition))}"
+
+
+def headed(speaker: Speaker, head: str, report: str) -> str:
+    """What was asked for and the report: two sentences, or a short head before a colon."""
+    if not head:
+        return sentence(report)
+    if len(head) < _SHORT_HEAD and ":" not in head + report and speaker.chance(0.6):
+        return sentence(f"{head}: {report}")
+    return join(sentence(head), sentence(report))
 
 
 def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
@@ -101,22 +117,34 @@ def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     felt = intent == "feels" or apart >= _FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
     needed = {"humidity": intent in ("humidity", "laundry"), "wind": windy, "feels": felt}
     kinds = sorted((kind for kind, holds in needed.items() if holds), key=lambda kind: kind != intent)
-    spare = [kind for kind in ("wind", "humidity") if kind not in kinds]
+    if told := _TOLD_BY.get(verdict_of(intent, weather, now.situation)[1]):
+        kinds = [kind for kind in kinds if kind != told]
+    spare = [kind for kind in ("wind", "humidity") if kind not in (*kinds, told)]
     if len(kinds) < 2 and spare and speaker.chance(0.3):
         kinds.append(speaker.rng.choice(spare))
     return kinds
 
 
-def safety_sentence(speaker: Speaker, now: Now) -> str:
-    """Sound advice where the weather can hurt; else nothing."""
-    return sentence(speaker.plainly("safety", f"{now.danger}-first")) if now.danger else ""
+def safety_sentence(speaker: Speaker, now: Now, *, named: bool = False) -> str:
+    """Sound advice where the weather can hurt, after a turn to earnest; else nothing.
+
+    Args:
+        speaker: the persona.
+        now: place and weather.
+        named: several places are spoken of, so that this one is named.
+    """
+    if not now.danger or (now.danger == "fog" and not speaker.chance(_FOG_IS_WARNED_OF)):
+        return ""
+    earnest = speaker.say("safety", Situation(frozenset({now.danger}), now.situation.times))
+    place = f"in {now.city.name}, " if named else ""
+    return sentence(f"{earnest}: {place}{speaker.plainly('safety', f'{now.danger}-first')}")
 
 
 def parting(speaker: Speaker, now: Now, *, advise: bool) -> str:
     """What ends an answer: safety where the weather can hurt, else news, a maxim, advice or a remark, or nothing."""
     tags = now.situation
-    if now.danger:
-        return safety_sentence(speaker, now)
+    if safety := safety_sentence(speaker, now):
+        return safety
     if news := newsroom(speaker, tags):
         return news
     if speaker.chance(speaker.manner.remarks):
@@ -124,7 +152,9 @@ def parting(speaker: Speaker, now: Now, *, advise: bool) -> str:
     return speaker.tell("advice", tags) if advise else ""
 
 
-def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general", *, dated: bool = True) -> str:
+def brief_answer(
+    speaker: Speaker, now: Now, units: Units, intent: str = "general", *, dated: bool = True, leave: str = ""
+) -> str:
     """An answer of one to four sentences: what was asked for, the report, what decides, and safety.
 
     Args:
@@ -133,8 +163,10 @@ def brief_answer(speaker: Speaker, now: Now, units: Units, intent: str = "genera
         units: how numbers are written.
         intent: what the user wanted to know, e.g. "umbrella".
         dated: whether it may begin with a dateline; not in the middle of an answer.
+        leave: a quantity that is left for a later question.
     """
-    answer = _facts(speaker, now, units, intent, choose_facts(speaker, intent, now)[:2])
+    kinds = [kind for kind in choose_facts(speaker, intent, now) if kind != leave]
+    answer = _facts(speaker, now, units, intent, kinds[:2])
     answer = join(answer, safety_sentence(speaker, now))
     return dateline(speaker, now.city, answer) if dated else answer
 
@@ -148,7 +180,11 @@ def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "gene
 
 def _facts(speaker: Speaker, now: Now, units: Units, intent: str, kinds: list[str]) -> str:
     """The verdict or the reading that was asked for, the report, and the other readings."""
-    asked_first = kinds[:1] if intent in kinds else []
-    first = verdict_sentence(speaker, intent, now, units) or facts_sentences(speaker, asked_first, now, units)
-    others = facts_sentences(speaker, kinds[len(asked_first) :], now, units)
-    return join(first, report_sentence(speaker, now, units), others)
+    head, others = verdict_clause(speaker, intent, now, units), list(kinds)
+    if not head and intent in kinds:
+        head = fact_clause(speaker, others.pop(kinds.index(intent)), now, units)
+    if len(others) == 1 and speaker.chance(0.35):
+        report = f"{report_clause(speaker, now, units)}; {fact_clause(speaker, others.pop(), now, units)}"
+    else:
+        report = tailed_report(speaker, now, units)
+    return join(headed(speaker, head, report), facts_sentences(speaker, others, now, units))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, fact_clause, report_clause, report_sentence
+from weatherman.data.synth.answers_now import Now, fact_clause, report_clause, report_sentence, safety_sentence
 from weatherman.data.synth.climate import FALLING
 from weatherman.data.synth.satire import dateline, newsroom
 from weatherman.data.synth.speech import Speaker, join, sentence
@@ -76,8 +76,4 @@ def _local(speaker: Speaker, now: Now, units: Units) -> str:
 
 def _warning(speaker: Speaker, *found: Now) -> str:
     """Safety advice for the first place where the weather can hurt."""
-    for now in found:
-        if now.danger:
-            advice = speaker.plainly("safety", f"{now.danger}-first")
-            return sentence(f"in {now.city.name}, {advice}")
-    return ""
+    return next((said for now in found if (said := safety_sentence(speaker, now, named=True))), "")

@@ -22,6 +22,7 @@ from weatherman.data.tools import WEATHER_TOOLS
 BUILDER_VERSION = 1
 FILES = ("final_train.jsonl", "final_validation.jsonl")
 _MAX_DRAFTS = 24
+_OPENING_WORDS = 5
 _MAX_TOKENS = 1024 - 40  # what the estimate may be short of
 _WORD, _LETTERS, _DIGIT = re.compile(r"[^\W\d_]+|\d|[^\w\s]"), re.compile(r"[^\W\d_]{1,4}"), re.compile(r"\d")
 
@@ -35,7 +36,7 @@ def drafts(slot: Slot, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def signature(row: dict[str, Any]) -> str:
-    """What no two rows may share: everything said, or where no weather is told, how the answer ends, names left out."""
+    """What no two rows may share: everything said, or where no weather is told, how the last two sentences begin."""
     said = [message["content"] or "" for message in row["messages"][1:]]
     about = row["metadata"]
     if about["scenario"] not in ("off_topic", "tool_failure") and "smalltalk" not in about["split_group"]:
@@ -43,7 +44,7 @@ def signature(row: dict[str, Any]) -> str:
     answer = said[-1]
     for call in (call for message in row["messages"] for call in message.get("tool_calls", ())):
         answer = answer.replace(json.loads(call["function"]["arguments"]).get("city", "\n"), "")
-    return " ".join(re.split(r"(?<=[.!?]) ", answer)[-2:])
+    return "\n".join(" ".join(told.split()[:_OPENING_WORDS]) for told in re.split(r"(?<=[.!?]) ", answer)[-2:])
 
 
 def estimate_tokens(row: dict[str, Any]) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, choose_facts, facts_sentences, report_sentence
+from weatherman.data.synth.answers_now import Now, choose_facts, facts_sentences, headed, tailed_report
 from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.speech import Speaker, join, sentence
@@ -23,9 +23,9 @@ def safety_answer(speaker: Speaker, now: Now, units: Units, danger: str, *, aske
     first = speaker.plainly("safety", f"{danger}-first")
     second = speaker.draw("shared", "safety", tag)
     facts = choose_facts(speaker, {"heat": "feels", "cold": "feels"}.get(danger, danger), now)
+    verdict = speaker.plainly("verdict", f"unsafe-{danger}") if asked else ""
     sentences = [
-        sentence(speaker.plainly("verdict", f"unsafe-{danger}")) if asked else "",
-        report_sentence(speaker, now, units),
+        headed(speaker, verdict, tailed_report(speaker, now, units)),
         facts_sentences(speaker, facts, now, units),
         sentence(f"{speaker.say('safety', tag)}: {first}"),
         sentence(second),

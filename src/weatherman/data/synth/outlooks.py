@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -79,12 +79,19 @@ def _chance(day: Day) -> str:
     return f"{day.rain_chance_pct} %"
 
 
+def _dryness(wettest: Day) -> str:
+    """Of days none of which looks wet: nothing at all, hardly anything, or perhaps something."""
+    if wettest.rain_chance_pct == 0:
+        return "zero"
+    return "none" if wettest.rain_chance_pct <= UNLIKELY_PCT else "perhaps"
+
+
 def falling_clause(speaker: Speaker, span: Span) -> str:
     """On which days something probably falls, all of them; or that none looks wet."""
     wet, num_days = span.wet, len(span.days)
     wettest = max(span.days, key=lambda day: day.rain_chance_pct)
     if not wet:
-        tag = "none" if wettest.rain_chance_pct <= UNLIKELY_PCT else "perhaps"
+        tag = _dryness(wettest)
     elif len(wet) == 1:
         tag = "one"
     else:
@@ -102,29 +109,37 @@ def range_clause(speaker: Speaker, span: Span, units: Units) -> str:
     )
 
 
+_MEASURES: dict[str, Callable[[Day], int]] = {
+    "warmest": lambda day: day.high_c,
+    "coldest": lambda day: -day.low_c,
+    "wettest": lambda day: day.rain_chance_pct,
+}
+
+
+def extremes(span: Span, tag: str) -> list[Day]:
+    """The warmest, coldest or wettest days; several if they share it."""
+    measure = _MEASURES[tag]
+    most = max(map(measure, span.days))
+    return [day for day in span.days if measure(day) == most]
+
+
 def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
     """The warmest, coldest or wettest of several days, all of them if they share it."""
-    measure = {
-        "warmest": lambda day: day.high_c,
-        "coldest": lambda day: -day.low_c,
-        "wettest": lambda day: day.rain_chance_pct,
-    }[tag]
-    most = max(map(measure, span.days))
-    found = [day for day in span.days if measure(day) == most]
+    found = extremes(span, tag)
     first, names = found[0], [span.name(day) for day in found]
     values = {
         "high": units.temp(first.high_c), "low": units.temp(first.low_c), "chance": _chance(first),
         "what": what_falls(found), "day": names[0], "on": on_day(names[0]), "days": listed(names),
     }  # fmt: skip
-    if tag == "wettest" and most <= UNLIKELY_PCT:
-        return speaker.plainly("outlook", "fall-none", **values)
+    if tag == "wettest" and first.rain_chance_pct <= UNLIKELY_PCT:
+        return speaker.plainly("outlook", f"fall-{_dryness(first)}", **values)
     return speaker.plainly("outlook", tag if len(found) == 1 else f"{tag}-tie", **values)
 
 
 def rain_verdict(speaker: Speaker, span: Span) -> str:
     """Whether it will rain on some of several days."""
     wettest = max(span.days, key=lambda day: day.rain_chance_pct)
-    tag = "yes" if span.wet else "no" if wettest.rain_chance_pct <= UNLIKELY_PCT else "perhaps"
+    tag = "yes" if span.wet else _dryness(wettest)
     return speaker.plainly(
         "outlook", f"rain-{tag}", what=what_falls(span.days), on=span.on(span.wet or [wettest]), chance=_chance(wettest)
     )

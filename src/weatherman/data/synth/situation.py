@@ -39,7 +39,7 @@ def _weather_tags(weather: Weather) -> frozenset[str]:
     tags = set()
     condition, temperature = weather.condition, weather.temperature_c
     if condition == "thunderstorm":
-        tags |= {"storm", "rain"}
+        tags.add("storm")
     elif condition in SNOWY:
         tags.add("rain" if condition == "sleet" else "snow")
     elif condition in FALLING:

@@ -12,6 +12,7 @@ from weatherman.data.synth.voices import VOICES, Fragment, expand, fitting
 from weatherman.errors import WeathermanError
 
 _NUM_CANDIDATES = 4
+_VOWEL_NUMBER = re.compile(r"\b([Aa]) (?=(?:8\d?|11|18)(?:\.\d)? )")
 _CONTENT_WORD = re.compile(
     r"\b(?!(?:that|this|with|from|have|will|what|when|which|would|could|there|their|them|than|then|your|into|over|been|"
     r"they|were|some|more|much|only|just|does|down|about|after|before|upon|where|weather|place|here)\b)[a-z]{4,}"
@@ -84,10 +85,10 @@ def _content_words(text: str) -> frozenset[str]:
 
 
 def fill(text: str, values: dict[str, str]) -> str:
-    """Put values for the ``{names}`` of a fragment."""
+    """Put values for the ``{names}`` of a fragment: ``an 80 % chance``, ``a 70 % chance``."""
     for name, value in values.items():
         text = text.replace("{" + name + "}", value)
-    return text
+    return _VOWEL_NUMBER.sub(r"\1n ", text)
 
 
 def sentence(text: str, end: str = ".") -> str:

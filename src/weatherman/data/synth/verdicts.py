@@ -67,7 +67,7 @@ _OBJECTIONS = {
         **_rough(w), heat=w.feels_like_c >= 32, cold=w.feels_like_c <= -12, gusts=w.gust_kmh >= 60
     ),
     "bike": lambda w, _: _first(
-        **{**_rough(w), "snow": w.condition in _SNOW},
+        **{**_rough(w), "snow": w.condition in _SNOW, "fog": w.condition == "fog"},
         gusts=w.gust_kmh >= 45, heat=w.feels_like_c >= 34, cold=w.feels_like_c <= -8,
     ),
     "drive": lambda w, _: _first(

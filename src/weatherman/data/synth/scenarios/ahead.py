@@ -74,7 +74,7 @@ def _months_away(scene: Scene) -> str:
     speaker, city, asked = scene.speaker, scene.cities(1)[0], scene.rng.choice(_FAR)
     scene.chat.user(ask(speaker, "range", "far", place=city.name, asked=asked))
     refusal = speaker.tell("far", limit=f"{_LONGEST} days", asked=asked)
-    offer = speaker.plainly("outlook", "offer", place=city.name, limit=f"{_LONGEST} days")
+    offer = speaker.plainly("offer", "days", place=city.name, limit=f"{_LONGEST} days")
     scene.chat.answer(dateline(speaker, city, join(refusal, sentence(offer, "?"))))
     return scene.group(city)
 

@@ -9,7 +9,7 @@ from weatherman.data.synth.answers_now import (
     current_answer,
     facts_sentences,
     parting,
-    verdict_sentence,
+    verdict_clause,
 )
 from weatherman.data.synth.answers_units import converted
 from weatherman.data.synth.chat import place_result
@@ -40,20 +40,20 @@ def follow_up(scene: Scene) -> str:
 
 def _follow_present(scene: Scene, now: Now) -> str:
     speaker, units = scene.speaker, scene.units
-    ask_about(scene, now, "current", "general")
-    scene.fetch_now(now)
-    scene.chat.answer(brief_answer(speaker, now, units))
     fair = [intent for intent in INTENTS if intent not in ("stars", "kite", "nice")]
     intent = scene.rng.choice(
         [*_FACTS, *_FACTS, *_CONVERSIONS, *(i for i in fair if "day" in now.situation.times or i not in _BY_DAY)]
     )
+    ask_about(scene, now, "current", "general")
+    scene.fetch_now(now)
+    scene.chat.answer(brief_answer(speaker, now, units, leave=intent))
     scene.chat.user(ask(speaker, "follow", intent))
     if intent in _CONVERSIONS:
         first = converted(speaker, now, intent)
     elif intent in _FACTS:
         first = facts_sentences(speaker, [intent], now, units)
     else:
-        first = verdict_sentence(speaker, intent, now, units)
+        first = sentence(verdict_clause(speaker, intent, now, units))
     scene.chat.answer(join(first, parting(speaker, now, advise=intent in INTENTS)))
     return scene.group(now.city)
 

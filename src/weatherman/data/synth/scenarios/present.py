@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause
-from weatherman.data.synth.answers_now import Now, current_answer, report_sentence, safety_sentence
+from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause, told_day
+from weatherman.data.synth.answers_now import Now, current_answer, headed, safety_sentence, tailed_report
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import coordinates, place_result
 from weatherman.data.synth.climate import FALLING, Day, spanning
@@ -89,17 +89,14 @@ def chain(scene: Scene) -> str:
     scene.fetch_now(now)
     scene.fetch_forecast(now.city, days)
     tomorrow = days[1]
-    trend = sentence(trend_clause(scene, now, use, tomorrow.high_c))
-    told = [
-        report_sentence(speaker, now, use),
-        safety_sentence(speaker, now),
-        sentence(day_clause(speaker, tomorrow, "tomorrow", use)),
-    ]
-    rain = sentence(rain_clause(speaker, tomorrow, "tomorrow"))
-    if wish == "better":
-        told = [sentence(better_clause(scene, now, tomorrow)), *told, rain]
+    trend = trend_clause(scene, now, use, tomorrow.high_c)
+    here, safety = tailed_report(speaker, now, use), safety_sentence(speaker, now)
+    day, rain = day_clause(speaker, tomorrow, "tomorrow", use), rain_clause(speaker, tomorrow, "tomorrow")
+    if wish == "general":
+        told = [sentence(here), safety, sentence(day), sentence(f"{trend}, and {rain}")]
     else:
-        told = [trend, *told, rain] if wish == "warmer" else [*told, rain, trend]
+        first = trend if wish == "warmer" else better_clause(scene, now, tomorrow)
+        told = [headed(speaker, first, here), safety, told_day(speaker, day, rain)]
     end = forecast_end(speaker, Span(days[1:], start, ""))
     scene.chat.answer(dateline(speaker, now.city, join(*told, end)))
     return scene.group(now.city)

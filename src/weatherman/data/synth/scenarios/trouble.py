@@ -9,7 +9,7 @@ from weatherman.data.synth.chat import coordinates
 from weatherman.data.synth.questions import ask
 from weatherman.data.synth.scenarios.present import ask_about
 from weatherman.data.synth.scene import Scene
-from weatherman.data.synth.speech import join
+from weatherman.data.synth.speech import join, sentence
 
 _FAILURES: tuple[dict[str, Any], ...] = (
     {"error": "timeout", "message": "no response after 10 s"},
@@ -89,5 +89,5 @@ def _not_found(scene: Scene) -> str:
     name = "".join(rng.choice(part) for part in _MADE_UP)
     scene.chat.user(ask(speaker, "current", rng.choice(("general", "temp", "umbrella", "jacket")), place=name))
     scene.chat.call(("geocode_location", {"city": name}, {"results": []}))
-    scene.chat.answer(join(speaker.tell("notfound", place=name), speaker.tell("decline_offer")))
+    scene.chat.answer(join(speaker.tell("notfound", place=name), sentence(speaker.plainly("offer", "respell"))))
     return scene.group(seed)
