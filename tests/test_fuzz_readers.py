@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz import FRAGMENTS, MARKER, attack, fuzz, guarded, targets
+from fuzz_guided import fuzz_reader
 from strategies import rows
 from weatherman import messages
 from weatherman.data.read import read_rows
@@ -46,6 +47,15 @@ def test_a_hundred_thousand_mutations() -> None:
     counts, wrong = fuzz(100_000, seed=1)
     assert wrong == []
     assert counts.total() == 100_000
+
+
+@pytest.mark.slow
+def test_inputs_bred_by_coverage() -> None:
+    pytest.importorskip("atheris")
+    num_inputs, num_branches, wrong = fuzz_reader("config", 10)
+    assert wrong == ""
+    assert num_inputs > 100
+    assert num_branches > 100
 
 
 def test_the_fuzzer_finds_what_it_looks_for() -> None:

@@ -200,8 +200,8 @@ def test_write_report_tells_and_goes_on(
     assert write_report(run) == run / "report.html"
     assert (run / "report.html").read_text().startswith("<!doctype html>")
     monkeypatch.setattr(module, "render_page", lambda data: 1 / 0)
-    assert write_report(run) == run / "report.html"
-    assert write_report(tmp_path / "nothing") == tmp_path / "nothing" / "report.html"
+    assert write_report(run) is None
+    assert write_report(tmp_path / "nothing") is None
     lines = capsys.readouterr().out.splitlines()
     assert [line.partition(" (")[0] for line in lines] == ["⚠️ WARNING: The report could not be written"] * 2
 

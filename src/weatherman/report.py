@@ -33,20 +33,20 @@ _STYLE_FILE = Path(__file__).with_name("report.css")
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path) -> Path | None:
     """Write a run's report at the end of training; a report that cannot be made is told and stops nothing.
 
     Args:
         run_dir: the run's folder.
 
     Returns:
-        Where the page is, or would be.
+        Where the page is; None if it could not be written.
     """
     try:
         return make_report(run_dir)
     except Exception as problem:  # the adapter is there and good: nothing about its report may end the run as failed
         messages.warning(f"The report could not be written ({problem}); later: weatherman report {run_dir}")
-        return run_dir / REPORT_FILE
+        return None
 
 
 def make_report(run_dir: Path, target: Path | None = None) -> Path:

@@ -87,7 +87,8 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
         report_effect(f"{_tag(config)}-COMPLETE", before, after)
         peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
         messages.say(f"{_tag(config)}-COMPLETE", peak)
-        messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {write_report(run.output_dir)}")
+        if report := write_report(run.output_dir):
+            messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {report}")
         messages.success(f"The adapter is in {adapter}")
     return 0
 
