@@ -15,7 +15,7 @@ from weatherman.data.synth.verdicts import danger_of, verdict_of
 
 _FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
 _GUSTS_DECIDE_KMH = 55
-_SHORT_HEAD = 60
+_SHORT_VERDICT = 60
 # What a verdict's reason has told already.
 _TOLD_BY = {"heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind"}
 _FOG_IS_WARNED_OF = 0.35
@@ -100,13 +100,11 @@ def verdict_clause(speaker: Speaker, intent: str, now: Now, units: Units) -> str
     return f"{verdict}, {put_sky(speaker.rng, because, sky_words(weather.condition))}"
 
 
-def headed(speaker: Speaker, head: str, report: str) -> str:
-    """What was asked for and the report: two sentences, or a short head before a colon."""
-    if not head:
-        return sentence(report)
-    if len(head) < _SHORT_HEAD and ":" not in head + report and speaker.chance(0.6):
-        return sentence(f"{head}: {report}")
-    return join(sentence(head), sentence(report))
+def headed(speaker: Speaker, verdict: str, report: str) -> str:
+    """A verdict and the report: two sentences, or a short verdict before a colon."""
+    if len(verdict) < _SHORT_VERDICT and ":" not in verdict + report and speaker.chance(0.6):
+        return sentence(f"{verdict}: {report}")
+    return join(sentence(verdict), sentence(report))
 
 
 def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
@@ -180,11 +178,12 @@ def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "gene
 
 def _facts(speaker: Speaker, now: Now, units: Units, intent: str, kinds: list[str]) -> str:
     """The verdict or the reading that was asked for, the report, and the other readings."""
-    head, others = verdict_clause(speaker, intent, now, units), list(kinds)
-    if not head and intent in kinds:
-        head = fact_clause(speaker, others.pop(kinds.index(intent)), now, units)
+    verdict, others = verdict_clause(speaker, intent, now, units), list(kinds)
+    asked = others.pop(kinds.index(intent)) if not verdict and intent in kinds else ""
+    reading = sentence(fact_clause(speaker, asked, now, units)) if asked else ""
     if len(others) == 1 and speaker.chance(0.35):
         report = f"{report_clause(speaker, now, units)}; {fact_clause(speaker, others.pop(), now, units)}"
     else:
         report = tailed_report(speaker, now, units)
-    return join(headed(speaker, head, report), facts_sentences(speaker, others, now, units))
+    told = headed(speaker, verdict, report) if verdict else sentence(report)
+    return join(reading, told, facts_sentences(speaker, others, now, units))

@@ -23,9 +23,9 @@ def safety_answer(speaker: Speaker, now: Now, units: Units, danger: str, *, aske
     first = speaker.plainly("safety", f"{danger}-first")
     second = speaker.draw("shared", "safety", tag)
     facts = choose_facts(speaker, {"heat": "feels", "cold": "feels"}.get(danger, danger), now)
-    verdict = speaker.plainly("verdict", f"unsafe-{danger}") if asked else ""
+    report = tailed_report(speaker, now, units)
     sentences = [
-        headed(speaker, verdict, tailed_report(speaker, now, units)),
+        headed(speaker, speaker.plainly("verdict", f"unsafe-{danger}"), report) if asked else sentence(report),
         facts_sentences(speaker, facts, now, units),
         sentence(f"{speaker.say('safety', tag)}: {first}"),
         sentence(second),

@@ -71,7 +71,7 @@ _OBJECTIONS = {
         gusts=w.gust_kmh >= 45, heat=w.feels_like_c >= 34, cold=w.feels_like_c <= -8,
     ),
     "drive": lambda w, _: _first(
-        **{**_rough(w), "snow": w.condition in ("snow", "heavy snow"), "fog": w.condition == "fog"},
+        **{**_rough(w), "snow": w.condition in _SNOW, "fog": w.condition == "fog"},
         gusts=w.gust_kmh >= 75,
     ),
     "picnic": lambda w, _: _first(

@@ -82,7 +82,7 @@ def _months_away(scene: Scene) -> str:
 def _cut_short(scene: Scene) -> str:
     now, speaker = scene.now(), scene.speaker
     start, asked = now.weather.observed_at.date(), scene.rng.choice(_ASKED)
-    ask_about(scene, now, "range", "any", asked=asked)
+    ask_about(scene, now, "range", "days", asked=asked)
     days = scene.days(now.city, start, _LONGEST)
     scene.fetch_forecast(now.city, days)
     clamp = speaker.tell("clamp", limit=f"{_LONGEST} days", asked=asked)

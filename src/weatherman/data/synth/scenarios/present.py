@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause, told_day
-from weatherman.data.synth.answers_now import Now, current_answer, headed, safety_sentence, tailed_report
+from weatherman.data.synth.answers_now import Now, current_answer, safety_sentence, tailed_report
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import coordinates, place_result
 from weatherman.data.synth.climate import FALLING, Day, spanning
@@ -96,7 +96,7 @@ def chain(scene: Scene) -> str:
         told = [sentence(here), safety, sentence(day), sentence(f"{trend}, and {rain}")]
     else:
         first = trend if wish == "warmer" else better_clause(scene, now, tomorrow)
-        told = [headed(speaker, first, here), safety, told_day(speaker, day, rain)]
+        told = [sentence(first), sentence(here), safety, told_day(speaker, day, rain)]
     end = forecast_end(speaker, Span(days[1:], start, ""))
     scene.chat.answer(dateline(speaker, now.city, join(*told, end)))
     return scene.group(now.city)
