@@ -1,4 +1,4 @@
-"""Hostile input to every reader: a few thousand inputs always, a hundred thousand when asked (`make fuzz`)."""
+"""Hostile input to every reader: a few thousand inputs always, more in the slow tests, a hundred thousand by `make fuzz`."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def test_mutations_of_good_files(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_mutations() -> None:
-    counts, wrong = fuzz(100_000, seed=1)
+def test_twenty_thousand_mutations() -> None:
+    counts, wrong = fuzz(20_000, seed=2)
     assert wrong == []
-    assert counts.total() == 100_000
+    assert counts.total() == 20_000
 
 
 @pytest.mark.slow
