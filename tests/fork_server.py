@@ -129,8 +129,10 @@ class ForkServer:
         folder.mkdir(parents=True, exist_ok=True)
         self.busy: Life | None = None
         self._number = 0
+        # A life ends by os._exit or a signal, so it could only be slowed by being measured.
+        kept = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
         self.environment = {
-            **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
+            **kept, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false",
             "WEATHERMAN_CACHE": str(folder / "cache"),
         }  # fmt: skip
         self.environment |= process_settings(self.environment, sys.platform)  # else each command starts again by itself
