@@ -21,6 +21,7 @@ from weatherman.engine.token_budget import HELD_PASSES
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
 from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
 from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
+from weatherman.engine.torch_fast_layers import speed_up
 from weatherman.engine.torch_fast_lora import MergedLora
 from weatherman.engine.torch_generate import generate
 from weatherman.engine.torch_leak import find_leak
@@ -71,6 +72,8 @@ class TorchEngine:
         )
         merges = self._device.type == "cpu" and MergedLora.suits(self._model, config.lora_dropout)
         self._merged = MergedLora(self._model) if merges else None
+        if self._merged and sharing:
+            speed_up(self._model, self._merged)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         self._parameters = [parameter for _, parameter in trainable(self._model)]

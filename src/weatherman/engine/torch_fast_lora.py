@@ -10,7 +10,7 @@ Shape legend: T tokens, I inputs, O outputs, R rank.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -35,13 +35,20 @@ class _MergedLinear(torch.autograd.Function):
         x, a_RI, b_OR, merged_OI = ctx.saved_tensors
         x_TI, grad_TO = x.flatten(0, -2), grads[0].flatten(0, -2)
         grad_x = (grad_TO @ merged_OI).view_as(x) if ctx.needs_input_grad[0] else None
-        grad_a_RI = (grad_TO @ b_OR).mul_(ctx.scaling).T @ x_TI
-        grad_b_OR = grad_TO.T @ (x_TI @ a_RI.T).mul_(ctx.scaling)
-        return grad_x, grad_a_RI, grad_b_OR, None, None
+        return grad_x, *factor_gradients(x_TI, grad_TO, a_RI, b_OR, ctx.scaling), None, None
+
+
+def factor_gradients(
+    x_TI: Tensor, grad_TO: Tensor, a_RI: Tensor, b_OR: Tensor, scaling: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of A and B from a layer's input and its output's gradient."""
+    grad_a_RI = (grad_TO @ b_OR).mul_(scaling).T @ x_TI
+    grad_b_OR = grad_TO.T @ (x_TI @ a_RI.T).mul_(scaling)
+    return grad_a_RI, grad_b_OR
 
 
 @dataclass(slots=True)
-class _Layer:
+class MergedLayer:
     """One adapted layer; `merged` holds W' [O, I] while merged weights are in use, and memory for it afterwards."""
 
     module: LoraLinear
@@ -51,22 +58,43 @@ class _Layer:
 
     def merge(self) -> None:
         """Compute W' from the weights as they are."""
-        a_RI, b_OR = self._factors()
+        a_RI, b_OR = self.factors
         weight_OI: Tensor = self.module.base_layer.weight  # type: ignore[assignment]
         if self.merged is None:
             self.merged = torch.empty_like(weight_OI)
-        torch.addmm(weight_OI, b_OR, a_RI, alpha=self.module.scaling[_ADAPTER], out=self.merged)
+        torch.addmm(weight_OI, b_OR, a_RI, alpha=self.scaling, out=self.merged)
         self.in_use = True
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Stand in for the module's own forward."""
-        if not self.in_use or self.module.disable_adapters:
+        if not self.active:
             return self.peft_forward(x, *args, **kwargs)
-        output: Tensor = _MergedLinear.apply(x, *self._factors(), self.merged, self.module.scaling[_ADAPTER])
+        output: Tensor = _MergedLinear.apply(x, *self.factors, self.merged, self.scaling)
         return output
 
-    def _factors(self) -> tuple[Tensor, Tensor]:
+    @property
+    def active(self) -> bool:
+        """Whether W' is what the layer computes with."""
+        return self.in_use and not self.module.disable_adapters
+
+    @property
+    def scaling(self) -> float:
+        """The factor of B A."""
+        return float(self.module.scaling[_ADAPTER])
+
+    @property
+    def factors(self) -> tuple[Tensor, Tensor]:
+        """A [R, I] and B [O, R]."""
         return self.module.lora_A[_ADAPTER].weight, self.module.lora_B[_ADAPTER].weight  # type: ignore[return-value]
+
+    @staticmethod
+    def join(layers: Sequence[MergedLayer]) -> Tensor:
+        """Lay the W' of layers that have the same input one below the other in one tensor, and return it."""
+        weights: list[Tensor] = [layer.module.base_layer.weight for layer in layers]  # type: ignore[misc]
+        joined = weights[0].new_empty(sum(len(weight) for weight in weights), weights[0].shape[1])
+        for layer, part in zip(layers, joined.split([len(weight) for weight in weights]), strict=True):
+            layer.merged = part
+        return joined
 
 
 class MergedLora:
@@ -77,12 +105,15 @@ class MergedLora:
     """
 
     def __init__(self, model: PeftModel) -> None:
-        self._layers = []
+        self._layers: dict[nn.Module, MergedLayer] = {}
         for module in model.modules():
             if isinstance(module, LoraLinear):
-                layer = _Layer(module, module.forward)
+                self._layers[module] = layer = MergedLayer(module, module.forward)
                 module.forward = layer.forward  # type: ignore[method-assign]
-                self._layers.append(layer)
+
+    def layer(self, module: nn.Module) -> MergedLayer | None:
+        """The merged layer of a module; None where it has no adapter."""
+        return self._layers.get(module)
 
     @staticmethod
     def suits(model: PeftModel, dropout: float) -> bool:
@@ -97,10 +128,10 @@ class MergedLora:
     def in_use(self) -> Iterator[None]:
         """Merge now, and let the layers use it until the block ends; the adapter must not change meanwhile."""
         with torch.no_grad():
-            for layer in self._layers:
+            for layer in self._layers.values():
                 layer.merge()
         try:
             yield
         finally:
-            for layer in self._layers:
+            for layer in self._layers.values():
                 layer.in_use = False

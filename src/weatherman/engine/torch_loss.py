@@ -25,11 +25,11 @@ class _HeadLoss(torch.autograd.Function):
             rows = slice(begin, begin + size)
             scores = (hidden_KD[rows] @ head_VD.T).to(loss.dtype)
             target, weight = target_K[rows, None], weight_K[rows, None].to(loss.dtype)
-            log_sum = scores.logsumexp(dim=1, keepdim=True)
-            loss += ((log_sum - scores.gather(1, target)) * weight).sum()
+            expected, top = scores.gather(1, target), scores.amax(dim=1, keepdim=True)
+            total = scores.sub_(top).exp_().sum(dim=1, keepdim=True)
+            loss += ((total.log() + top - expected) * weight).sum()
             if grad_KD is not None:
-                scores.sub_(log_sum).exp_().mul_(weight)
-                scores.scatter_add_(1, target, -weight)
+                scores.mul_(weight / total).scatter_add_(1, target, -weight)
                 torch.mm(scores.to(head_VD.dtype), head_VD, out=grad_KD[rows])
         ctx.save_for_backward(grad_KD)
         return loss
