@@ -4,7 +4,7 @@ Usage: python tests/syscall_walk.py [--faults KILL,ENOSPC,EIO] [--jobs 2] [--min
 
 A run that died with checkpoints 3 and 6 is started again under strace. The first trace, without faults, says which
 calls touch the run's folder; then each of them is hit in a life of its own. strace's log must confirm that it was this
-very call, else the life is tried again, and what was never hit is counted apart. The same command then goes on: it must
+very call, else the calls are counted anew and it is tried again; what was never hit is told apart. The same command then goes on: it must
 resume from the newest checkpoint that verifies, and end with the untouched run's adapter and losses. The cases are taken
 in random order, so that a walk that is given too few minutes is a fair sample, and says what share it covers.
 """
@@ -39,7 +39,7 @@ CALLS = (
 )  # fmt: skip
 FAULTS = ("KILL", "ENOSPC", "EIO")
 MISSED, DIED_THERE, SURVIVED, TOLD = "missed", "died", "survived", "said so, exit 1"
-MAX_TRIES = 8
+MAX_TRIES = 5
 CHECKPOINT_FILES = ("adapter_config.json", "adapter_model.safetensors", "optimizer.safetensors", "state.json")
 SETTINGS = ("max_steps=9", "sample_prompts=[]")
 DIED = "step 8"
@@ -149,13 +149,32 @@ def outcome(runs: FaultRuns, call: Call, fault: str, run: Path, log: Path) -> st
     return result if difference in HARMLESS else f"WRONG: {difference}"
 
 
-def outcome_of_tries(runs: FaultRuns, call: Call, fault: str, run: Path, log: Path) -> str:
-    """The same, with another life when another call came first: threads and clocks move the count by a few."""
+def outcome_of_tries(runs: FaultRuns, calls: list[Call], number: int, fault: str, run: Path, log: Path) -> str:
+    """The same for one of `calls`; when another call came in its place, all are counted anew and it is tried again.
+
+    Python opens a folder once more when a module may have been added to it, so the count can move in mid-walk.
+    """
     for _ in range(MAX_TRIES):
-        shutil.rmtree(run, ignore_errors=True)
-        if (result := outcome(runs, call, fault, run, log)) != MISSED:
+        if (result := outcome(runs, calls[number], fault, run, log)) != MISSED:
             return result
+        shutil.rmtree(run)
+        calls[:] = counted_anew(calls, plain_trace(runs, run, log))
+        shutil.rmtree(run)
     return MISSED
+
+
+def counted_anew(calls: list[Call], found: list[Call]) -> list[Call]:
+    """The calls as a later trace numbers them; what it does not have stays as it is."""
+    later = dict(zip(_identities(found), found, strict=True))
+    return [later.get(identity, call) for identity, call in zip(_identities(calls), calls, strict=True)]
+
+
+def _identities(calls: list[Call]) -> list[tuple[str, tuple[str, ...], int]]:
+    seen, identities = Counter[tuple[str, tuple[str, ...]]](), []
+    for call in calls:
+        seen[call.name, call.paths] += 1
+        identities.append((call.name, call.paths, seen[call.name, call.paths]))
+    return identities
 
 
 def _hit_life_problem(done: Done, fault: str) -> str:
@@ -219,35 +238,32 @@ def _place(texts: list[str], name: str, part: str) -> int:
 
 def walk(share: Share) -> list[tuple[str, int, str]]:
     """Hit each case of a share; each with its result."""
-    runs, results = FaultRuns(share.root, SETTINGS), []
+    runs, calls, results = FaultRuns(share.root, SETTINGS), list(share.calls), []
     for fault, number in share.cases:
         if time.monotonic() > share.until_s:
             break
         run = share.root / f"{fault}-{number}"
-        result = outcome_of_tries(runs, share.calls[number], fault, run, share.root / "life.log")
+        result = outcome_of_tries(runs, calls, number, fault, run, share.root / "life.log")
         results.append((fault, number, result))
         if result.startswith("WRONG") or result == MISSED:
-            call = share.calls[number]
+            call = calls[number]
             print(f"{fault} at {call.name} {call.nth} {call.text[:150]}: {result}", flush=True)
         if not result.startswith("WRONG"):
-            shutil.rmtree(run)
+            shutil.rmtree(run, ignore_errors=True)
     runs.close()
     return results
 
 
-def first_trace(root: Path) -> list[Call]:
+def plain_trace(runs: FaultRuns, run: Path, log: Path) -> list[Call]:
     """The calls of a life without faults.
 
     Raises:
         RuntimeError: it did not end well.
     """
-    runs = FaultRuns(root, SETTINGS)
-    run = runs.died(DIED, root / "traced")
-    done = trace(runs, run, root / "trace.log")
-    runs.close()
+    done = trace(runs, runs.died(DIED, run), log)
     if done.returncode:
         raise RuntimeError(done.output)
-    return calls_on(run, root / "trace.log")
+    return calls_on(run, log)
 
 
 def main() -> int:
@@ -260,7 +276,9 @@ def main() -> int:
     parser.add_argument("--write-page", action="store_true", help="put the figures into docs/reliability.md")
     options = parser.parse_args()
     root, began_s = Path(tempfile.mkdtemp(prefix="weatherman-walk-")), time.monotonic()
-    calls = first_trace(root / "first")
+    runs = FaultRuns(root / "first", SETTINGS)
+    calls = plain_trace(runs, root / "traced", root / "trace.log")
+    runs.close()
     problems = order_problems(calls, 9)
     print(f"{len(calls)} calls touch the run's folder; order: {problems or 'right'}", flush=True)
     cases = [(fault, number) for number in range(len(calls)) for fault in options.faults.split(",")]
