@@ -23,6 +23,7 @@ BUILDER_VERSION = 1
 FILES = ("final_train.jsonl", "final_validation.jsonl")
 _MAX_DRAFTS = 24
 _OPENING_WORDS = 5
+_WEATHER = re.compile(r'^\{"(?:temperature_c|columns)"')
 _MAX_TOKENS = 1024 - 40  # what the estimate may be short of
 _WORD, _LETTERS, _DIGIT = re.compile(r"[^\W\d_]+|\d|[^\w\s]"), re.compile(r"[^\W\d_]{1,4}"), re.compile(r"\d")
 
@@ -39,7 +40,8 @@ def signature(row: dict[str, Any]) -> str:
     """What no two rows may share: everything said, or where no weather is told, how the last two sentences begin."""
     said = [message["content"] or "" for message in row["messages"][1:]]
     about = row["metadata"]
-    if about["scenario"] not in ("off_topic", "tool_failure") and "smalltalk" not in about["split_group"]:
+    explained = about["scenario"] == "no_tool" and "smalltalk" not in about["split_group"]
+    if explained or any(_WEATHER.search(text) for text in said):
         return "\n".join(said)
     answer = said[-1]
     for call in (call for message in row["messages"] for call in message.get("tool_calls", ())):

@@ -7,6 +7,7 @@ from weatherman.data.synth.situation import Situation
 
 DANGERS = ("storm", "heat", "cold", "snow", "wind", "fog")
 _HEAT_C, _HEAT_FELT_C, _COLD_FELT_C, _GUST_KMH = 37.0, 38.0, -18.0, 75
+_JACKET_C = 16
 INTENTS = ("umbrella", "jacket", "laundry", "run", "bike", "drive", "picnic", "windows", "stars", "kite", "nice")
 _SNOW = {"light snow", "snow", "heavy snow"}
 _ROUGH = {"thunderstorm", "heavy rain", "heavy snow", "sleet"}
@@ -24,8 +25,7 @@ def verdict_of(intent: str, weather: Weather, tags: Situation) -> tuple[str, str
     if intent == "umbrella":
         return _umbrella(weather), ""
     if intent == "jacket":
-        feels = weather.feels_like_c
-        return f"jacket-{'yes' if feels < 15 or (weather.condition in FALLING and feels < 22) else 'no'}", ""
+        return _jacket(weather), ""
     against = _OBJECTIONS[intent](weather, tags)
     return f"{intent}-{'no' if against else 'yes'}", against
 
@@ -36,6 +36,13 @@ def _umbrella(weather: Weather) -> str:
         return "umbrella-no"
     kind = "storm" if weather.condition == "thunderstorm" else "snow" if weather.condition in _SNOW else ""
     return f"umbrella-{kind or ('gusts' if weather.gust_kmh >= 65 else 'yes')}"
+
+
+def _jacket(weather: Weather) -> str:
+    """In warm rain a jacket is for the wet alone."""
+    if weather.feels_like_c < _JACKET_C:
+        return "jacket-yes"
+    return "jacket-wet" if weather.condition in FALLING else "jacket-no"
 
 
 def _first(**reasons: bool) -> str:
