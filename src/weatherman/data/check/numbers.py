@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import combinations
 from typing import Any
 
@@ -130,11 +131,16 @@ def _pairs(here: list[Observation], ahead: list[Outlook]) -> list[tuple[float, f
     return [*combinations(now, 2), *((a, b) for a in now for b in highs)]
 
 
+def _rounded(value: float, decimals: int) -> Decimal:
+    """Halves away from zero, as numbers are written by people."""
+    return Decimal(f"{value:.6f}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+
+
 def _is_difference(shown: str, first_c: float, second_c: float, scales: set[str]) -> bool:
     """Whether a written number is the distance of two temperatures, or of the two as they are written."""
     for scale in sorted(scales):
         first, second = _on(scale, first_c), _on(scale, second_c)
-        distances = [abs(first - second), *(abs(round(first, d) - round(second, d)) for d in (0, 1))]
-        if any(_is(shown, distance) for distance in distances):
+        distances = [abs(first - second), *(abs(_rounded(first, d) - _rounded(second, d)) for d in (0, 1))]
+        if any(_is(shown, float(distance)) for distance in distances):
             return True
     return False

@@ -9,13 +9,13 @@ from weatherman.data.synth.outlooks import (
     Span,
     best_verdict,
     dry_verdict,
-    extreme_clause,
-    extremes,
     falling_clause,
     outside_verdict,
     packing_verdict,
     rain_verdict,
     range_clause,
+    severe_clause,
+    sky_clause,
 )
 from weatherman.data.synth.satire import dateline, statistic
 from weatherman.data.synth.situation import ANYWHERE, Situation
@@ -23,7 +23,7 @@ from weatherman.data.synth.skies import forecast_words, put_sky
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
-_ENDS = 0.75  # of the remarks that an answer about now would have
+_DANGEROUS_HIGH_C = 39
 _FEW = 3  # so many days are told one by one
 
 
@@ -47,9 +47,13 @@ def rain_clause(speaker: Speaker, day: Day, name: str) -> str:
     return clause.replace("rain or snow", what_falls([day]))
 
 
-def forecast_end(speaker: Speaker, span: Span) -> str:
-    """A remark about the days ahead, or news; often nothing, where the persona is brief."""
-    if not speaker.chance(_ENDS * speaker.manner.remarks):
+def forecast_end(speaker: Speaker, span: Span, units: Units) -> str:
+    """Advice against great heat; else a remark about the days ahead, or news; often nothing, where the persona is brief."""
+    top = max(day.high_c for day in span.days)
+    if top >= _DANGEROUS_HIGH_C:
+        advice = speaker.plainly("safety", "heat-first")
+        return sentence(speaker.plainly("outlook", "hot-days", high=units.temp(top), advice=advice))
+    if not speaker.chance(speaker.manner.remarks):
         return ""
     if speaker.has("statistic") and speaker.chance(0.3):
         return statistic(speaker, ANYWHERE)
@@ -83,7 +87,7 @@ def single_day_answer(speaker: Speaker, city: City, day: Day, span: Span, wish: 
         ]
     else:
         sentences = [told_day(speaker, clause, rain)]
-    return dateline(speaker, city, join(*sentences, forecast_end(speaker, span)))
+    return dateline(speaker, city, join(*sentences, forecast_end(speaker, span, units)))
 
 
 def told_day(speaker: Speaker, clause: str, rain: str) -> str:
@@ -115,7 +119,7 @@ def span_answer(speaker: Speaker, city: City, span: Span, wish: str, units: Unit
     else:
         facts = _overview(speaker, intro, span, units, wet=wish != "rain")
     answer = join(sentence(verdict) if verdict else "", facts)
-    return answer if goes_on else dateline(speaker, city, join(answer, forecast_end(speaker, span)))
+    return answer if goes_on else dateline(speaker, city, join(answer, forecast_end(speaker, span, units)))
 
 
 def _verdict(speaker: Speaker, span: Span, wish: str, units: Units) -> str:
@@ -135,8 +139,17 @@ def _day_by_day(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: 
 
 def _overview(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: bool) -> str:
     temperatures = range_clause(speaker, span, units)
-    told = [f"{intro}: {falling_clause(speaker, span)}", temperatures] if wet else [f"{intro}: {temperatures}"]
-    kind = speaker.rng.choice(("warmest", "coldest"))
-    if len(extremes(span, kind)) == 1 and speaker.chance(0.35):
-        told.append(extreme_clause(speaker, kind, span, units))
-    return join(*map(sentence, told))
+    if not wet:
+        return join(sentence(f"{intro}: {temperatures}"), _worst(speaker, span))
+    falling, sky = falling_clause(speaker, span), sky_clause(speaker, span)
+    if not span.wet:
+        return join(sentence(f"{intro}: {falling}, {sky}"), sentence(temperatures))
+    worst = _worst(speaker, span)
+    return join(
+        sentence(f"{intro}: {falling}"), worst, sentence(temperatures), sentence(sky) if sky and not worst else ""
+    )
+
+
+def _worst(speaker: Speaker, span: Span) -> str:
+    worst = severe_clause(speaker, span)
+    return sentence(worst) if worst else ""

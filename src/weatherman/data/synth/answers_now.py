@@ -14,11 +14,10 @@ from weatherman.data.synth.units import Units, direction
 from weatherman.data.synth.verdicts import danger_of, verdict_of
 
 _FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
-_GUSTS_DECIDE_KMH = 55
+_GUSTS_DECIDE_KMH = 50
 _SHORT_VERDICT = 60
 # What a verdict's reason has told already.
 _TOLD_BY = {"heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind"}
-_FOG_IS_WARNED_OF = 0.35
 _ABOUT_WIND = ("wind", "kite", "bike")
 _ABOUT_WARMTH = ("feels", "run", "jacket", "nice")
 
@@ -131,7 +130,7 @@ def safety_sentence(speaker: Speaker, now: Now, *, named: bool = False) -> str:
         now: place and weather.
         named: several places are spoken of, so that this one is named.
     """
-    if not now.danger or (now.danger == "fog" and not speaker.chance(_FOG_IS_WARNED_OF)):
+    if now.danger in ("", "fog"):  # fog hurts those who drive, and they are told so by the verdict
         return ""
     earnest = speaker.say("safety", Situation(frozenset({now.danger}), now.situation.times))
     place = f"in {now.city.name}, " if named else ""

@@ -14,6 +14,9 @@ from weatherman.data.synth.units import Units
 
 LIKELY_PCT, UNLIKELY_PCT = 50, 25
 _MAX_NAMED = 4
+_MOST = 2 / 3
+_CLEAR, _CLOUDED = ("clear sky", "mostly clear"), ("overcast", "fog")
+_SEVERE = ("thunderstorm", "heavy snow", "heavy rain")
 _COMFORT_C, _DEGREE_COSTS_PCT = 22, 3
 _COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
 
@@ -94,10 +97,34 @@ def falling_clause(speaker: Speaker, span: Span) -> str:
         tag = _dryness(wettest)
     elif len(wet) == 1:
         tag = "one"
+    elif len(wet) == num_days:
+        tag = "both" if num_days == 2 else "all"
     else:
-        tag = "some" if len(wet) < num_days else "both" if num_days == 2 else "all"
+        tag = "most" if num_days - len(wet) == 1 else "some"
     values = {"what": what_falls(span.days), "chance": _chance(wettest), "on": span.on(wet or [wettest])}
     return speaker.plainly("outlook", f"fall-{tag}", **values)
+
+
+def sky_clause(speaker: Speaker, span: Span) -> str:
+    """Whether the days without rain are clear or cloudy; empty if all are wet."""
+    dry = [day for day in span.days if day not in span.wet]
+    if not dry:
+        return ""
+    num_clear = sum(day.condition in _CLEAR for day in dry)
+    num_cloud = sum(day.condition in _CLOUDED for day in dry)
+    most = _MOST * len(dry)
+    kind = "clear" if num_clear >= most else "cloud" if num_cloud >= most else "mixed"
+    return speaker.plainly("outlook", f"{'sky' if span.wet else 'all'}-{kind}")
+
+
+def severe_clause(speaker: Speaker, span: Span) -> str:
+    """When the worst is due, where it is worse than the rest; empty if nothing is."""
+    for condition in _SEVERE:
+        found = [day for day in span.wet if day.condition == condition]
+        if found and len(found) < len(span.wet):
+            sky = speaker.rng.choice(forecast_words(condition))
+            return speaker.plainly("outlook", "severe", sky=sky, on=span.on(found))
+    return ""
 
 
 def range_clause(speaker: Speaker, span: Span, units: Units) -> str:

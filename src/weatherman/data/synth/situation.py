@@ -9,7 +9,7 @@ from datetime import datetime
 from weatherman.data.synth.climate import FALLING, SNOWY, Weather
 from weatherman.data.synth.gazetteer import City
 
-HOT_C, FREEZING_C, WINDY_KMH, GUSTY_KMH = 30.0, 0.0, 40, 60
+HOT_C, FREEZING_C, WINDY_KMH, GUSTY_KMH = 30.0, 0.0, 40, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,9 @@ def _weather_tags(weather: Weather) -> frozenset[str]:
         tags.add("rain")
     elif condition == "fog":
         tags.add("fog")
-    elif condition in ("clear sky", "mostly clear"):
+    elif condition == "clear sky":
+        tags |= {"clear", "bare"}
+    elif condition == "mostly clear":
         tags.add("clear")
     elif condition == "overcast":
         tags.add("dull")

@@ -6,38 +6,28 @@ import re
 from random import Random
 
 _WORDS = {
-    "clear sky": (
-        "clear skies",
-        "a clear sky",
-        "cloudless skies",
-        "an open sky",
-        "a bare sky",
-        "skies without a cloud",
-    ),
+    "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky", "skies without a cloud"),
     "mostly clear": ("mostly clear skies", "a mostly clear sky", "largely clear skies", "a nearly clear sky"),
     "partly cloudy": (
-        "broken clouds",
-        "scattered clouds",
-        "a partly cloudy sky",
-        "partly cloudy skies",
-        "passing clouds",
+        "broken clouds", "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds",
     ),
-    "overcast": ("overcast skies", "an overcast sky", "solid cloud cover", "a sky full of cloud", "gray overcast"),
-    "fog": ("fog", "thick fog", "dense fog", "fog all around"),
-    "drizzle": ("drizzle", "a light drizzle", "a fine drizzle", "thin drizzle"),
-    "light rain": ("light rain", "a light rain", "gentle rain", "a little light rain"),
-    "rain": ("rain", "steady rain", "a steady rain", "moderate rain"),
+    "overcast": ("overcast skies", "an overcast sky", "full cloud cover", "a sky full of cloud", "an even overcast"),
+    "fog": ("fog", "fog all around", "a blanket of fog"),
+    "drizzle": ("drizzle", "a light drizzle", "a fine drizzle", "a drizzle"),
+    "light rain": ("light rain", "a light rain", "a little rain", "a little light rain"),
+    "rain": ("rain", "falling rain", "rainfall"),
     "heavy rain": ("heavy rain", "pouring rain", "a heavy rain", "hard rain"),
-    "thunderstorm": ("a thunderstorm", "thunder and lightning", "a live thunderstorm", "thunder and heavy rain"),
-    "light snow": ("light snow", "a light snowfall", "a little light snow", "gentle snow"),
-    "snow": ("snow", "steady snow", "falling snow", "a steady snowfall"),
-    "heavy snow": ("heavy snow", "a heavy snowfall", "thick snow", "driving snow"),
+    "thunderstorm": ("a thunderstorm", "thunder and lightning", "thunder and rain"),
+    "light snow": ("light snow", "a light snowfall", "a little light snow", "a little snow"),
+    "snow": ("snow", "falling snow", "snowfall"),
+    "heavy snow": ("heavy snow", "a heavy snowfall", "thick snow"),
     "sleet": ("sleet", "cold sleet", "a mix of rain and snow", "wet sleet"),
-}
+}  # fmt: skip
 _FORECAST = {
     "fog": ("fog",),
     "thunderstorm": ("a thunderstorm", "thunder and rain", "a spell of thunder"),
-    "snow": ("snow", "steady snow", "a steady snowfall"),
+    "snow": ("snow", "snowfall", "a snowfall"),
+    "rain": ("rain", "rainfall", "a spell of rain"),
 }
 
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 _WINDS = {"km/h": 1.0, "mph": 0.621371, "m/s": 1 / 3.6, "knots": 1 / 1.852}
 _NAMES = ("north", "east", "south", "west")
 _LETTERS = dict(zip("NESW", _NAMES, strict=True))
+
+
+def round_half_up(value: float, decimals: int = 0) -> float:
+    """Round as people do, halves away from zero: 20.5 to 21, where Python's `round` says 20."""
+    scale = 10**decimals
+    return math.copysign(math.floor(abs(value) * scale + 0.5 + 1e-9) / scale, value)
 
 
 def to_fahrenheit(celsius: float) -> float:
@@ -31,7 +38,7 @@ class Units:
     def degrees(self, celsius: float) -> float:
         """The number that is written for a temperature."""
         value = to_fahrenheit(celsius) if self.temperature == "°F" else celsius
-        return round(value, self.decimals) + 0.0  # no negative zero
+        return round_half_up(value, self.decimals) + 0.0  # no negative zero
 
     def temp(self, celsius: float) -> str:
         """``14 °C``."""
@@ -44,7 +51,7 @@ class Units:
 
     def speed(self, kmh: float) -> str:
         """``18 km/h``."""
-        return f"{round(kmh * _WINDS[self.wind])} {self.wind}"
+        return f"{round_half_up(kmh * _WINDS[self.wind]):.0f} {self.wind}"
 
     def _number(self, value: float) -> str:
         return f"{value:.0f}" if self.decimals == 0 or value == int(value) else f"{value:.1f}"

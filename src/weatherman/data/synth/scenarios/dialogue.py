@@ -76,7 +76,7 @@ def _follow_forecast(scene: Scene, now: Now) -> str:
     else:
         scene.chat.user(ask(speaker, "follow", tag))
         told, about = [extreme_clause(speaker, tag, span, units)], span
-    scene.chat.answer(join(*map(sentence, told), forecast_end(speaker, about)))
+    scene.chat.answer(join(*map(sentence, told), forecast_end(speaker, about, units)))
     return scene.group(city)
 
 

@@ -97,7 +97,7 @@ def chain(scene: Scene) -> str:
     else:
         first = trend if wish == "warmer" else better_clause(scene, now, tomorrow)
         told = [sentence(first), sentence(here), safety, told_day(speaker, day, rain)]
-    end = forecast_end(speaker, Span(days[1:], start, ""))
+    end = forecast_end(speaker, Span(days[1:], start, ""), use)
     scene.chat.answer(dateline(speaker, now.city, join(*told, end)))
     return scene.group(now.city)
 

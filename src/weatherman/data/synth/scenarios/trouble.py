@@ -66,10 +66,11 @@ def _failed(scene: Scene) -> str:
     else:
         ask_about(scene, now, "current", scene.rng.choice(("general", "temp", "wind", "umbrella", "jacket", "run")))
         call = ("get_current_weather", dict(coordinates(now.city)))
+    nothing = speaker.plainly("offer", "nothing", place=now.city.name)
     failures = scene.rng.sample(_FAILURES, 2 if speaker.chance(0.4) else 1)
     for failure in failures:
         scene.chat.call((*call, failure))
-    scene.chat.answer(join(speaker.tell("failed"), speaker.tell("failed_offer")))
+    scene.chat.answer(join(sentence(nothing), speaker.tell("failed"), speaker.tell("failed_offer")))
     return scene.group(now.city)
 
 

@@ -40,7 +40,7 @@ def _lore(scene: Scene) -> str:
     parts = [expand(rng, text) for text in topic.parts]
     speaker.asides += [part for part in parts if any(char.isdigit() for char in part)]
     told = [sentence(part) for part in (parts if speaker.chance(0.7) else parts[:2])]
-    scene.chat.answer(join(*told, speaker.tell("lore") if speaker.chance(speaker.manner.remarks) else ""))
+    scene.chat.answer(join(*told, speaker.tell("lore") if speaker.chance(speaker.manner.lore) else ""))
     return f"{scene.slot.scenario}/{topic.key}"
 
 
