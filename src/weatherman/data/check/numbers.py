@@ -131,9 +131,9 @@ def _pairs(here: list[Observation], ahead: list[Outlook]) -> list[tuple[float, f
     return [*combinations(now, 2), *((a, b) for a in now for b in highs)]
 
 
-def _rounded(value: float, decimals: int) -> Decimal:
+def _rounded(value: float, decimals: int) -> float:
     """Halves away from zero, as numbers are written by people."""
-    return Decimal(f"{value:.6f}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP)
+    return float(Decimal(f"{value:.6f}").quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
 
 
 def _is_difference(shown: str, first_c: float, second_c: float, scales: set[str]) -> bool:
@@ -141,6 +141,6 @@ def _is_difference(shown: str, first_c: float, second_c: float, scales: set[str]
     for scale in sorted(scales):
         first, second = _on(scale, first_c), _on(scale, second_c)
         distances = [abs(first - second), *(abs(_rounded(first, d) - _rounded(second, d)) for d in (0, 1))]
-        if any(_is(shown, float(distance)) for distance in distances):
+        if any(_is(shown, distance) for distance in distances):
             return True
     return False

@@ -48,7 +48,7 @@ def rain_clause(speaker: Speaker, day: Day, name: str) -> str:
 
 
 def forecast_end(speaker: Speaker, span: Span, units: Units) -> str:
-    """Advice against great heat; else a remark about the days ahead, or news; often nothing, where the persona is brief."""
+    """Advice against great heat; else a remark about the days ahead, or news; often nothing from a brief persona."""
     top = max(day.high_c for day in span.days)
     if top >= _DANGEROUS_HIGH_C:
         advice = speaker.plainly("safety", "heat-first")

@@ -13,7 +13,7 @@ from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units, direction
 from weatherman.data.synth.verdicts import danger_of, verdict_of
 
-_FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
+_FEELS_APART_C, FEELS_FAR_APART_C = 1.6, 3.0
 _GUSTS_DECIDE_KMH = 50
 _SHORT_VERDICT = 60
 # What a verdict's reason has told already.
@@ -111,7 +111,7 @@ def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     weather = now.weather
     apart = abs(weather.feels_like_c - weather.temperature_c)
     windy = intent in _ABOUT_WIND or weather.gust_kmh >= _GUSTS_DECIDE_KMH
-    felt = intent == "feels" or apart >= _FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
+    felt = intent == "feels" or apart >= FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
     needed = {"humidity": intent in ("humidity", "laundry"), "wind": windy, "feels": felt}
     kinds = sorted((kind for kind, holds in needed.items() if holds), key=lambda kind: kind != intent)
     if told := _TOLD_BY.get(verdict_of(intent, weather, now.situation)[1]):
@@ -146,7 +146,7 @@ def parting(speaker: Speaker, now: Now, *, advise: bool) -> str:
         return news
     if speaker.chance(speaker.manner.remarks):
         return speaker.tell("maxim" if speaker.has("maxim") and speaker.chance(0.4) else "comment", tags)
-    return speaker.tell("advice", tags) if advise else ""
+    return speaker.tell("advice", tags) if advise and speaker.chance(speaker.manner.advice) else ""
 
 
 def brief_answer(

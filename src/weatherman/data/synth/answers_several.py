@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, fact_clause, report_clause, report_sentence, safety_sentence
+from weatherman.data.synth.answers_now import (
+    FEELS_FAR_APART_C,
+    Now,
+    facts_sentences,
+    report_clause,
+    report_sentence,
+    safety_sentence,
+)
 from weatherman.data.synth.climate import FALLING
 from weatherman.data.synth.satire import dateline, newsroom
 from weatherman.data.synth.speech import Speaker, join, sentence
@@ -11,15 +18,17 @@ from weatherman.data.synth.units import Units
 _COMFORT_C, _WET_COSTS, _GUST_KMH, _BETTER_BY = 21.0, 12.0, 60, 3.0
 
 
-def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units) -> str:
-    """Which of two places is warmer, and by how much, as the numbers are written."""
+def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units, *, plain: bool = False) -> str:
+    """Which of two places is warmer, and by how much, as the numbers are written; in plain words where it was asked."""
     one, other = units.degrees(first.weather.temperature_c), units.degrees(second.weather.temperature_c)
     names = {"a": first.city.name, "b": second.city.name}
     if one == other:
-        return speaker.say("compare_even", **names, temp=units.temp(first.weather.temperature_c))
+        names["temp"] = units.temp(first.weather.temperature_c)
+        return speaker.plainly("compare", "even", **names) if plain else speaker.say("compare_even", **names)
     warm, cool = (first, second) if one > other else (second, first)
     gap = units.difference(first.weather.temperature_c, second.weather.temperature_c)
-    return speaker.say("compare", a=warm.city.name, b=cool.city.name, diff=gap)
+    names = {"a": warm.city.name, "b": cool.city.name, "diff": gap}
+    return speaker.plainly("compare", "warmer", **names) if plain else speaker.say("compare", **names)
 
 
 def discomfort(now: Now) -> float:
@@ -39,7 +48,7 @@ def nicer_clause(speaker: Speaker, first: Now, second: Now) -> str:
 
 def compare_answer(speaker: Speaker, first: Now, second: Now, wish: str, units: Units) -> str:
     """The comparison that was asked for ("warmer", "nicer", "general"), both reports, and what may hurt."""
-    difference = sentence(difference_clause(speaker, first, second, units))
+    difference = sentence(difference_clause(speaker, first, second, units, plain=wish == "warmer"))
     reports = [_local(speaker, now, units) for now in (first, second)]
     if wish == "warmer":
         sentences = [difference, *reports]
@@ -68,10 +77,15 @@ def several_answer(speaker: Speaker, found: list[Now], wish: str, units: Units) 
 
 def _local(speaker: Speaker, now: Now, units: Units) -> str:
     """One place's report, sometimes with a tail, and its gusts where they matter."""
-    if now.weather.gust_kmh < _GUST_KMH:
+    weather = now.weather
+    decisive = {
+        "wind": weather.gust_kmh >= _GUST_KMH,
+        "feels": abs(weather.feels_like_c - weather.temperature_c) >= FEELS_FAR_APART_C,
+    }
+    kinds = [kind for kind, holds in decisive.items() if holds]
+    if not kinds:
         return report_sentence(speaker, now, units)
-    wind = fact_clause(speaker, "wind", now, units)
-    return join(sentence(report_clause(speaker, now, units)), sentence(wind))
+    return join(sentence(report_clause(speaker, now, units)), facts_sentences(speaker, kinds, now, units))
 
 
 def _warning(speaker: Speaker, *found: Now) -> str:

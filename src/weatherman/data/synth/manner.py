@@ -13,16 +13,18 @@ class Manner:
         tails: how often a report goes on with a tail.
         remarks: how often an answer ends with a remark rather than with the last fact or with advice.
         lore: how often a remark follows the explanation of a weather fact.
+        advice: how often advice is given where there is room for it.
     """
 
     tails: float
     remarks: float
     lore: float
+    advice: float
 
 
 MANNERS = {
-    "twain": Manner(tails=0.8, remarks=0.9, lore=0.85),
-    "franklin": Manner(tails=0.75, remarks=0.9, lore=0.85),
-    "satire": Manner(tails=0.7, remarks=0.95, lore=0.9),
-    "neutral": Manner(tails=0.5, remarks=0.35, lore=0.0),
+    "twain": Manner(tails=0.8, remarks=0.9, lore=0.85, advice=1.0),
+    "franklin": Manner(tails=0.75, remarks=0.9, lore=0.85, advice=1.0),
+    "satire": Manner(tails=0.7, remarks=0.95, lore=0.9, advice=1.0),
+    "neutral": Manner(tails=0.5, remarks=0.35, lore=0.0, advice=0.6),
 }

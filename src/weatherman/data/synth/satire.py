@@ -16,7 +16,7 @@ def dateline(speaker: Speaker, city: City, answer: str) -> str:
     """``LISBON — ...`` before an answer, sometimes, for the newscaster alone."""
     if speaker.persona != PERSONA or not speaker.chance(_DATELINE_SHARE):
         return answer
-    return f"{city.name.upper()} — {answer}"
+    return f"{city.name.upper()} — {sentence(answer.removeprefix(f'In {city.name}, '))}"
 
 
 def newsroom(speaker: Speaker, tags: Situation) -> str:

@@ -9,7 +9,7 @@ _WORDS = {
     "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky", "skies without a cloud"),
     "mostly clear": ("mostly clear skies", "a mostly clear sky", "largely clear skies", "a nearly clear sky"),
     "partly cloudy": (
-        "broken clouds", "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds",
+        "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds", "some clouds",
     ),
     "overcast": ("overcast skies", "an overcast sky", "full cloud cover", "a sky full of cloud", "an even overcast"),
     "fog": ("fog", "fog all around", "a blanket of fog"),

@@ -7,7 +7,7 @@ from weatherman.data.synth.situation import Situation
 
 DANGERS = ("storm", "heat", "cold", "snow", "wind", "fog")
 _HEAT_C, _HEAT_FELT_C, _COLD_FELT_C, _GUST_KMH = 37.0, 38.0, -18.0, 75
-_JACKET_C = 16
+_JACKET_C, _ICE_C, _WARM_C = 16, 1, 27
 INTENTS = ("umbrella", "jacket", "laundry", "run", "bike", "drive", "picnic", "windows", "stars", "kite", "nice")
 _SNOW = {"light snow", "snow", "heavy snow"}
 _ROUGH = {"thunderstorm", "heavy rain", "heavy snow", "sleet"}
@@ -24,6 +24,8 @@ def verdict_of(intent: str, weather: Weather, tags: Situation) -> tuple[str, str
         return "", ""
     if intent == "umbrella":
         return _umbrella(weather), ""
+    if intent in _CAUTIONS and not _OBJECTIONS[intent](weather, tags):
+        return f"{intent}-{_CAUTIONS[intent](weather)}", ""
     if intent == "jacket":
         return _jacket(weather), ""
     against = _OBJECTIONS[intent](weather, tags)
@@ -35,7 +37,7 @@ def _umbrella(weather: Weather) -> str:
     if weather.condition not in FALLING:
         return "umbrella-no"
     kind = "storm" if weather.condition == "thunderstorm" else "snow" if weather.condition in _SNOW else ""
-    return f"umbrella-{kind or ('gusts' if weather.gust_kmh >= 65 else 'yes')}"
+    return f"umbrella-{kind or _first(gusts=weather.gust_kmh >= 65, breezy=weather.gust_kmh >= 40) or 'yes'}"
 
 
 def _jacket(weather: Weather) -> str:
@@ -95,6 +97,12 @@ _OBJECTIONS = {
         **_sky(w), cold=w.feels_like_c <= 10, heat=w.feels_like_c >= 32, gusts=w.gust_kmh >= 50
     ),
 }  # fmt: skip
+
+
+_CAUTIONS = {
+    "drive": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
+    "run": lambda w: _first(warm=w.feels_like_c >= _WARM_C, slippery=w.temperature_c <= _ICE_C) or "yes",
+}
 
 
 def danger_of(weather: Weather) -> str:

@@ -14,6 +14,7 @@ from weatherman.data.synth.scene import Scene
 from weatherman.data.synth.speech import join, sentence
 
 _LONGEST = 14
+_CHOICE_OF_DAYS = 3
 _ASKED = ("20 days", "21 days", "30 days", "45 days", "60 days", "90 days", "16 days", "25 days", "40 days", "18 days")
 _FAR = (
     "two months",
@@ -59,6 +60,7 @@ def _several_days(scene: Scene, kind: str) -> str:
         count = scene.rng.choices((2, 3, 4, 5, 6, 7, 10, 14), (8, 22, 10, 22, 6, 20, 8, 4))[0]
         days = scene.days(city, start, count)
         span, wish = Span(days, start, span_words(count)), scene.rng.choices(*_SPAN_WISHES)[0]
+        wish = wish if count > _CHOICE_OF_DAYS or wish not in ("dry", "best") else "general"
     ask_about(scene, now, "forecast", f"{kind}-{wish}", span=span.words)
     scene.fetch_forecast(city, days)
     scene.chat.answer(span_answer(scene.speaker, city, span, wish, scene.units))

@@ -63,11 +63,7 @@ def _both(scene: Scene) -> str:
     scene.chat.places.append(now.city.name)
     scene.chat.call(current_call(now.city, now.weather), forecast_call(now.city, days))
     ahead = span_answer(speaker, now.city, span, "general", scene.units, goes_on=True)
-    answer = join(
-        report_sentence(speaker, now, scene.units),
-        safety_sentence(speaker, now),
-        ahead,
-        forecast_end(speaker, span, scene.units),
-    )
+    here = join(report_sentence(speaker, now, scene.units), safety_sentence(speaker, now))
+    answer = join(here, ahead, forecast_end(speaker, span, scene.units))
     scene.chat.answer(dateline(speaker, now.city, answer))
     return scene.group(now.city)
