@@ -144,7 +144,7 @@ def targets(folder: Path) -> dict[str, tuple[Target, list[bytes]]]:
     tool_call = b'<tool_call>\n{"name": "get_weather", "arguments": {"city": "Oslo"}}\n</tool_call>'
     mistral = b'[TOOL_CALLS] [{"name": "get_weather", "arguments": {"city": "Oslo"}, "id": "abcdefghi"}]'
     return {
-        "config": (on_file(folder / "c.yaml", lambda: load_config(folder / "c.yaml")), [p.read_bytes() for p in configs.glob("*.yaml")]),
+        "config": (on_file(folder / "c.yaml", lambda: load_config(folder / "c.yaml")), [*(p.read_bytes() for p in configs.glob("*.yaml")), b"{}", b"seed: 1\n"]),
         "overrides": (overrides, [b"learning_rate=1e-4\nsample_prompts=[a, b]", b"run_name=x-$(date +%Y)"]),
         "data and templates": (on_file(folder / "data.jsonl", render), [*rows, b"\n".join(rows)]),
         "generated replies": (replies, [tool_call, mistral, b"It is wet."]),

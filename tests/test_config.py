@@ -267,6 +267,10 @@ def test_files_that_are_no_configuration(tmp_path, text, code):
     assert str(path) in problem.message
 
 
+def test_mapping_without_a_key_is_all_defaults(tmp_path):
+    assert load_config(write(tmp_path, "{}\n")).model_dump() == TrainingConfig().model_dump()
+
+
 def test_syntax_errors_name_their_line(tmp_path):
     path = write(tmp_path, "a: 1\n\n\tb: 2\n")
     assert error_of(path).message == f"{path}:3: a tab; YAML is laid out with spaces."

@@ -40,11 +40,12 @@ def calls(runs: FaultRuns) -> list[Call]:
 
 
 def sample(calls: list[Call], fault: str) -> list[Call]:
-    """The calls of the save that decide most: the renames, the last fsync, a write."""
+    """The calls of the save that decide most: the renames, a write; and the weights, once they are verified."""
     renames = [call for call in calls if call.name == "rename" and "manifest.json" in call.text][:1]
     final = [call for call in calls if call.name == "rename" and 'RUN/checkpoint-9"' in call.text]
     written = [call for call in calls if call.name == "write" and "RUN/.staging-9-" in call.text][:1]
-    return {"KILL": [*renames, *final, *written], "ENOSPC": [*written], "EIO": [*final]}[fault]
+    weights = [call for call in calls if call.name == "openat" and "RUN/checkpoint-6/adapter_model" in call.text][1:3]
+    return {"KILL": [*renames, *final, *written], "ENOSPC": [*written], "EIO": [*weights, *final]}[fault]
 
 
 def test_order_of_the_calls_survives_a_power_cut(calls: list[Call]) -> None:

@@ -64,12 +64,20 @@ def restore(engine: Engine, checkpoint: Path) -> None:
     """Give the engine a checkpoint's weights and optimizer.
 
     Raises:
-        WeathermanError: they do not fit the model, or are no weights at all.
+        WeathermanError: they do not fit the model, are no weights at all, or cannot be read.
     """
     try:
         engine.load(checkpoint)
-    except (WeathermanError, OSError, MemoryError):
+    except (WeathermanError, MemoryError):
         raise
+    except OSError as problem:
+        if problem.errno is not None:
+            raise
+        raise WeathermanError(  # a library's own, which says of any failure that there is no such file
+            "checkpoint.unreadable",
+            f"{checkpoint} verified a moment ago and cannot be read now: {problem}.",
+            "look after the disk, then run the same command.",
+        ) from problem
     except Exception as problem:  # whatever a library throws at content that is not what it should be
         raise unusable(checkpoint, f"{type(problem).__name__}: {problem}") from problem
 

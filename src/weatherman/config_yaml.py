@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def _collect(source: str, root: yaml.MappingNode, refused: list[tuple[yaml.Mark,
         problem = WeathermanError("config.not-plain", f"{source}:{line}: {what}.", "write the value out.")
         found.problems.append((line, problem))
     starts = [key.start_mark.index for key, _ in root.value]
-    for (key_node, value_node), start, end in zip(root.value, starts, [*starts[1:], float("inf")], strict=True):
+    for (key_node, value_node), (start, end) in zip(root.value, pairwise([*starts, float("inf")]), strict=True):
         line = key_node.start_mark.line + 1
         if any(start <= mark.index < end for mark, _ in refused):
             continue
