@@ -138,18 +138,12 @@ def _day_by_day(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: 
 
 
 def _overview(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: bool) -> str:
-    temperatures = range_clause(speaker, span, units)
+    temperatures, worst = range_clause(speaker, span, units), severe_clause(speaker, span)
     if not wet:
-        return join(sentence(f"{intro}: {temperatures}"), _worst(speaker, span))
+        return join(sentence(f"{intro}: {temperatures}"), sentence(worst) if worst else "")
     falling, sky = falling_clause(speaker, span), sky_clause(speaker, span)
     if not span.wet:
         return join(sentence(f"{intro}: {falling}, {sky}"), sentence(temperatures))
-    worst = _worst(speaker, span)
-    return join(
-        sentence(f"{intro}: {falling}"), worst, sentence(temperatures), sentence(sky) if sky and not worst else ""
-    )
-
-
-def _worst(speaker: Speaker, span: Span) -> str:
-    worst = severe_clause(speaker, span)
-    return sentence(worst) if worst else ""
+    if worst:
+        return join(sentence(f"{intro}: {falling}; {worst}"), sentence(temperatures))
+    return join(sentence(f"{intro}: {falling}"), sentence(f"{temperatures}; {sky}" if sky else temperatures))

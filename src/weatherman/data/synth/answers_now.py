@@ -82,6 +82,17 @@ def facts_sentences(speaker: Speaker, kinds: list[str], now: Now, units: Units) 
     return join(*map(sentence, clauses))
 
 
+def report_with(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> tuple[str, str]:
+    """The report, and the sentences of further quantities; a single quantity often goes into the report's sentence.
+
+    Returns:
+        The report as a clause, and sentences or nothing.
+    """
+    if kinds == ["feels"] or (len(kinds) == 1 and speaker.chance(0.5)):
+        return f"{report_clause(speaker, now, units)}; {fact_clause(speaker, kinds[0], now, units)}", ""
+    return tailed_report(speaker, now, units), facts_sentences(speaker, kinds, now, units)
+
+
 def verdict_clause(speaker: Speaker, intent: str, now: Now, units: Units) -> str:
     """Yes or no to what the user wants to do, and why not; empty if the question was only about the weather."""
     weather = now.weather
@@ -180,9 +191,6 @@ def _facts(speaker: Speaker, now: Now, units: Units, intent: str, kinds: list[st
     verdict, others = verdict_clause(speaker, intent, now, units), list(kinds)
     asked = others.pop(kinds.index(intent)) if not verdict and intent in kinds else ""
     reading = sentence(fact_clause(speaker, asked, now, units)) if asked else ""
-    if len(others) == 1 and speaker.chance(0.35):
-        report = f"{report_clause(speaker, now, units)}; {fact_clause(speaker, others.pop(), now, units)}"
-    else:
-        report = tailed_report(speaker, now, units)
+    report, more = report_with(speaker, others, now, units)
     told = headed(speaker, verdict, report) if verdict else sentence(report)
-    return join(reading, told, facts_sentences(speaker, others, now, units))
+    return join(reading, told, more)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from weatherman.data.synth.answers_now import (
     FEELS_FAR_APART_C,
     Now,
-    facts_sentences,
-    report_clause,
-    report_sentence,
+    report_with,
     safety_sentence,
 )
 from weatherman.data.synth.climate import FALLING
@@ -83,9 +81,8 @@ def _local(speaker: Speaker, now: Now, units: Units) -> str:
         "feels": abs(weather.feels_like_c - weather.temperature_c) >= FEELS_FAR_APART_C,
     }
     kinds = [kind for kind, holds in decisive.items() if holds]
-    if not kinds:
-        return report_sentence(speaker, now, units)
-    return join(sentence(report_clause(speaker, now, units)), facts_sentences(speaker, kinds, now, units))
+    report, more = report_with(speaker, kinds, now, units)
+    return join(sentence(report), more)
 
 
 def _warning(speaker: Speaker, *found: Now) -> str:

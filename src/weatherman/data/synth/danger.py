@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, choose_facts, facts_sentences, headed, tailed_report
+from weatherman.data.synth.answers_now import Now, choose_facts, headed, report_with
 from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.speech import Speaker, join, sentence
@@ -23,10 +23,10 @@ def safety_answer(speaker: Speaker, now: Now, units: Units, danger: str, *, aske
     first = speaker.plainly("safety", f"{danger}-first")
     second = speaker.draw("shared", "safety", tag)
     facts = choose_facts(speaker, {"heat": "feels", "cold": "feels"}.get(danger, danger), now)
-    report = tailed_report(speaker, now, units)
+    report, more = report_with(speaker, facts, now, units)
     sentences = [
         headed(speaker, speaker.plainly("verdict", f"unsafe-{danger}"), report) if asked else sentence(report),
-        facts_sentences(speaker, facts, now, units),
+        more,
         sentence(f"{speaker.say('safety', tag)}: {first}"),
         sentence(second),
     ]

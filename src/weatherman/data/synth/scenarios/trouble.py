@@ -70,7 +70,7 @@ def _failed(scene: Scene) -> str:
     failures = scene.rng.sample(_FAILURES, 2 if speaker.chance(0.4) else 1)
     for failure in failures:
         scene.chat.call((*call, failure))
-    scene.chat.answer(join(sentence(nothing), speaker.tell("failed"), speaker.tell("failed_offer")))
+    scene.chat.answer(join(sentence(f"{nothing}: {speaker.say('failed')}"), speaker.tell("failed_offer")))
     return scene.group(now.city)
 
 
