@@ -34,7 +34,7 @@ setup-dev: $(VENV)/ready-dev ## make .venv with the test tools too
 train: setup ## train a real LoRA adapter on this machine (about 6 minutes on two cores)
 	@$(BIN)/weatherman train --config $(CONFIG) --new-run
 
-test: lint ## lint, type check and run the tests (about 10 minutes on two cores)
+test: lint ## lint, type check and run the tests (two processes; JOBS=1 for one)
 	@$(BIN)/coverage erase
 	@$(BIN)/python -m pytest -m "not slow" -n $(JOBS) --dist loadfile --cov=weatherman --cov-report=term:skip-covered --cov-fail-under=90
 

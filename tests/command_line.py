@@ -46,7 +46,7 @@ def start(*arguments: object, cache: Path, **extra: str) -> subprocess.Popen[str
 
 
 def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, timeout_s: float = 180
+    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, timeout_s: float = 400
 ) -> None:
     """Wait until something holds; fail if the process ends first."""
     until_s = time.monotonic() + timeout_s

@@ -122,8 +122,7 @@ def outcome(runs: FaultRuns, cell: Cell, run: Path) -> str:
 def _make(runs: FaultRuns, cell: Cell, run: Path) -> None:
     runs.died("before" if cell.file == EFFECT else "step 11", run)
     if cell.file == RENDER_CACHE:
-        path = max((runs.cache / "rendered").glob("*.rendered"), key=lambda path: path.stat().st_size)
-        other = min((runs.cache / "rendered").glob("*.rendered"), key=lambda path: path.stat().st_size)
+        path, other = runs.rendered[-1], runs.rendered[0]
     else:
         path = run / cell.file
         other = run / OLDER / path.name if path.parent != run else runs.whole / path.name

@@ -37,6 +37,8 @@ class FaultRuns:
         self.whole = root / "whole"
         done = self.train(self.whole)
         assert done.returncode == 0, done.output
+        # Of this very setting, smallest first: other tests may render other data into the same cache later.
+        self.rendered = sorted((self.cache / "rendered").glob("*.rendered"), key=lambda path: path.stat().st_size)
         self._died: dict[str, Path] = {}
 
     @property

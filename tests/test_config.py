@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -396,6 +396,7 @@ def test_prompts_are_plain_text(tmp_path):
 
 @MANY
 @given(st.one_of(st.text(), st.text("ab: -[]{}!&*'\"|>%@`\t\n#?,$(~0.e"), st.binary()))
+@example("{}")
 def test_any_file_is_read_or_refused_in_words(tmp_path, content):
     path = tmp_path / "c.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
