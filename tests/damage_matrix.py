@@ -157,7 +157,8 @@ def page(outcomes: dict[Cell, str]) -> str:
     names = [damage.__name__.replace("_", " ") for damage in DAMAGES]
     rows = []
     for file in dict.fromkeys(cell.file for cell in outcomes):
-        rows.append([f"`{file}`" if file != RENDER_CACHE else file, *(outcomes[Cell(file, one)] for one in DAMAGES)])
+        label = file if file == RENDER_CACHE else f"`{file}`".replace("/", "`: `")
+        rows.append([label, *(outcomes[Cell(file, one)] for one in DAMAGES)])
     return (
         f"{len(outcomes)} cells, 0 wrong; `python tests/damage_matrix.py`. The run died after step 11 of 12 with "
         f"checkpoints 6 and 9 (for `{EFFECT}`: after the last step). Unless it refuses, each run ended the same.\n\n"
