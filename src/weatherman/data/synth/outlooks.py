@@ -166,7 +166,7 @@ def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
 def rain_verdict(speaker: Speaker, span: Span) -> str:
     """Whether it will rain on some of several days."""
     wettest = max(span.days, key=lambda day: day.rain_chance_pct)
-    tag = "yes" if span.wet else _dryness(wettest)
+    tag = _dryness(wettest) if not span.wet else "once" if len(span.wet) == 1 else "yes"
     return speaker.plainly(
         "outlook", f"rain-{tag}", what=what_falls(span.days), on=span.on(span.wet or [wettest]), chance=_chance(wettest)
     )

@@ -54,7 +54,9 @@ def _follow_present(scene: Scene, now: Now) -> str:
         first = facts_sentences(speaker, [intent], now, units)
     else:
         first = sentence(verdict_clause(speaker, intent, now, units))
-    scene.chat.answer(join(first, parting(speaker, now, advise=intent in INTENTS)))
+    warned = now.danger not in ("", "fog")  # and need not be again
+    end = "" if warned else parting(speaker, now, advise=intent in INTENTS)
+    scene.chat.answer(join(first, end))
     return scene.group(now.city)
 
 
