@@ -23,7 +23,8 @@ def units_answer(speaker: Speaker, now: Now, wanted: str) -> str:
         return current_answer(speaker, now, FAHRENHEIT)
     if wanted == "both":
         clause = speaker.plainly("units", "both", place=now.city.name, **both_scales(now.weather.temperature_c))
-        facts = [sentence(put_sky(speaker.rng, clause, sky_words(now.weather.condition)))]
+        more = fact_clause(speaker, speaker.rng.choice(("wind", "humidity")), now, Units())
+        facts = [sentence(put_sky(speaker.rng, clause, sky_words(now.weather.condition))), sentence(more)]
     else:
         units = WANTED[wanted]
         wind = fact_clause(speaker, "wind", now, units)

@@ -22,7 +22,7 @@ def safety_answer(speaker: Speaker, now: Now, units: Units, danger: str, *, aske
     tag = Situation(frozenset({danger}), now.situation.times)
     first = speaker.plainly("safety", f"{danger}-first")
     second = speaker.draw("shared", "safety", tag)
-    facts = choose_facts(speaker, {"heat": "feels", "cold": "feels"}.get(danger, danger), now)
+    facts = choose_facts(speaker, {"wind": "wind"}.get(danger, "general"), now)
     report, more = report_with(speaker, facts, now, units)
     sentences = [
         headed(speaker, speaker.plainly("verdict", f"unsafe-{danger}"), report) if asked else sentence(report),

@@ -26,5 +26,5 @@ MANNERS = {
     "twain": Manner(tails=0.8, remarks=0.9, lore=0.85, advice=1.0),
     "franklin": Manner(tails=0.75, remarks=0.9, lore=0.85, advice=1.0),
     "satire": Manner(tails=0.7, remarks=0.95, lore=0.9, advice=1.0),
-    "neutral": Manner(tails=0.5, remarks=0.35, lore=0.0, advice=0.6),
+    "neutral": Manner(tails=0.35, remarks=0.15, lore=0.0, advice=0.35),
 }

@@ -166,7 +166,12 @@ def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
 def rain_verdict(speaker: Speaker, span: Span) -> str:
     """Whether it will rain on some of several days."""
     wettest = max(span.days, key=lambda day: day.rain_chance_pct)
-    tag = _dryness(wettest) if not span.wet else "once" if len(span.wet) == 1 else "yes"
+    if not span.wet:
+        tag = _dryness(wettest)
+    elif what_falls(span.days) == "snow":
+        tag = "snow"
+    else:
+        tag = "once" if len(span.wet) == 1 else "yes"
     return speaker.plainly(
         "outlook", f"rain-{tag}", what=what_falls(span.days), on=span.on(span.wet or [wettest]), chance=_chance(wettest)
     )
@@ -182,7 +187,7 @@ def dry_verdict(speaker: Speaker, span: Span) -> str:
         return speaker.plainly("outlook", "dryday-all", chance=_chance(max(dry, key=lambda day: day.rain_chance_pct)))
     names = listed([span.name(day) for day in dry[:_MAX_NAMED]])
     tag = "one" if len(dry) == 1 else "some" if len(dry) <= _MAX_NAMED else "many"
-    return speaker.plainly("outlook", f"dryday-{tag}", days=names)
+    return speaker.plainly("outlook", f"dryday-{tag}", days=names, on=span.on(dry))
 
 
 def best_verdict(speaker: Speaker, span: Span, units: Units) -> str:

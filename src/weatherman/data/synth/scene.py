@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from functools import cache
 from random import Random
@@ -36,6 +36,11 @@ class Scene:
     chat: Chat
     speaker: Speaker
     units: Units
+
+    @property
+    def exact_units(self) -> Units:
+        """To a decimal, for temperatures that are compared, so that their difference is the one told."""
+        return replace(self.units, decimals=1)
 
     def cities(self, count: int) -> list[City]:
         """Different places of this side of the split."""

@@ -9,25 +9,25 @@ _WORDS = {
     "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky", "skies without a cloud"),
     "mostly clear": ("mostly clear skies", "a mostly clear sky", "largely clear skies", "a nearly clear sky"),
     "partly cloudy": (
-        "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds", "some clouds",
+        "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds",
     ),
     "overcast": ("overcast skies", "an overcast sky", "full cloud cover", "a sky full of cloud", "an even overcast"),
-    "fog": ("fog", "fog all around", "a blanket of fog"),
+    "fog": ("fog", "a blanket of fog"),
     "drizzle": ("drizzle", "a light drizzle", "a fine drizzle", "a drizzle"),
-    "light rain": ("light rain", "a light rain", "a little rain", "a little light rain"),
-    "rain": ("rain", "falling rain", "rainfall"),
+    "light rain": ("light rain", "a light rain", "a little light rain"),
+    "rain": ("rain", "steady rain"),
     "heavy rain": ("heavy rain", "pouring rain", "a heavy rain", "hard rain"),
     "thunderstorm": ("a thunderstorm", "thunder and lightning", "thunder and rain"),
-    "light snow": ("light snow", "a light snowfall", "a little light snow", "a little snow"),
-    "snow": ("snow", "falling snow", "snowfall"),
+    "light snow": ("light snow", "a light snowfall", "a little light snow"),
+    "snow": ("snow", "falling snow"),
     "heavy snow": ("heavy snow", "a heavy snowfall", "thick snow"),
     "sleet": ("sleet", "cold sleet", "a mix of rain and snow", "wet sleet"),
 }  # fmt: skip
 _FORECAST = {
     "fog": ("fog",),
     "thunderstorm": ("a thunderstorm", "thunder and rain", "a spell of thunder"),
-    "snow": ("snow", "snowfall", "a snowfall"),
-    "rain": ("rain", "rainfall", "a spell of rain"),
+    "snow": ("snow", "some snow"),
+    "rain": ("rain", "some rain"),
 }
 
 

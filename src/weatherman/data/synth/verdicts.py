@@ -87,7 +87,7 @@ _OBJECTIONS = {
         **_sky(w), cold=w.feels_like_c <= 14, heat=w.feels_like_c >= 32, gusts=w.gust_kmh >= 40
     ),
     "windows": lambda w, _: _first(
-        **_sky(w), cold=w.feels_like_c <= 15, heat=w.feels_like_c >= 28, gusts=w.gust_kmh >= 45
+        **_sky(w), cold=w.feels_like_c <= 15, heat=w.feels_like_c >= 31, gusts=w.gust_kmh >= 45
     ),
     "stars": lambda w, tags: _first(
         cloud=w.condition not in ("clear sky", "mostly clear"), light="night" not in tags.times
@@ -100,6 +100,7 @@ _OBJECTIONS = {
 
 
 _CAUTIONS = {
+    "bike": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
     "drive": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
     "run": lambda w: _first(warm=w.feels_like_c >= _WARM_C, slippery=w.temperature_c <= _ICE_C) or "yes",
 }

@@ -80,7 +80,7 @@ def units(scene: Scene) -> str:
 
 def chain(scene: Scene) -> str:
     """Now and tomorrow: the place first, then both kinds of weather, one after the other."""
-    now, speaker, use = scene.now(), scene.speaker, scene.units
+    now, speaker, use = scene.now(), scene.speaker, scene.exact_units
     wish = scene.rng.choice(("general", "warmer", "better"))
     ask_about(scene, now, "chain", wish)
     start = now.weather.observed_at.date()

@@ -24,7 +24,7 @@ def compare(scene: Scene) -> str:
     scene.chat.user(ask(scene.speaker, "compare", wish, a=first.city.name, b=city.name))
     scene.geocode(first.city, city)
     scene.fetch_now(first, second)
-    scene.chat.answer(compare_answer(scene.speaker, first, second, wish, scene.units))
+    scene.chat.answer(compare_answer(scene.speaker, first, second, wish, scene.exact_units))
     return scene.group(first.city, city)
 
 
@@ -49,7 +49,7 @@ def _several(scene: Scene, count: int) -> str:
         scene.chat.user(ask(scene.speaker, "parallel", wish, **dict(zip("abc", names, strict=True))))
         scene.chat.places += [city.name for city in places]
     scene.fetch_now(*found)
-    scene.chat.answer(several_answer(scene.speaker, found, wish, scene.units))
+    scene.chat.answer(several_answer(scene.speaker, found, wish, scene.exact_units))
     return scene.group(*places)
 
 
