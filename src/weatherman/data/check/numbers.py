@@ -125,10 +125,10 @@ def _is(shown: str, value: float) -> bool:
 
 
 def _pairs(here: list[Observation], ahead: list[Outlook]) -> list[tuple[float, float]]:
-    """Temperatures that may be compared: of two places now, or now and a day's high."""
+    """Temperatures that may be compared: of two places now, now and a day's high, or the highs of two days."""
     now = _values(here, "temperature_c")
     highs = [float(day["high_c"]) for outlook in ahead for _, day in outlook.days]
-    return [*combinations(now, 2), *((a, b) for a in now for b in highs)]
+    return [*combinations(now, 2), *combinations(highs, 2), *((a, b) for a in now for b in highs)]
 
 
 def _rounded(value: float, decimals: int) -> float:

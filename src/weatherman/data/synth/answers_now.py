@@ -13,13 +13,13 @@ from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units, direction
 from weatherman.data.synth.verdicts import danger_of, verdict_of
 
-_FEELS_APART_C, FEELS_FAR_APART_C = 1.6, 3.0
+_FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
 _GUSTS_DECIDE_KMH = 50
 _SHORT_VERDICT = 60
 # What a verdict's reason has told already.
 _TOLD_BY = {"heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind"}
 _ABOUT_WIND = ("wind", "kite", "bike")
-_ABOUT_WARMTH = ("feels", "run", "jacket", "nice")
+_ABOUT_WARMTH = ("feels", "run", "jacket", "nice", "bike")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +93,17 @@ def report_with(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> t
     return tailed_report(speaker, now, units), facts_sentences(speaker, kinds, now, units)
 
 
+def decisive_report(speaker: Speaker, now: Now, units: Units) -> str:
+    """The report, and gusts and felt temperature where they matter."""
+    weather = now.weather
+    decisive = {
+        "wind": weather.gust_kmh >= _GUSTS_DECIDE_KMH,
+        "feels": abs(weather.feels_like_c - weather.temperature_c) >= _FEELS_FAR_APART_C,
+    }
+    report, more = report_with(speaker, [kind for kind, holds in decisive.items() if holds], now, units)
+    return join(sentence(report), more)
+
+
 def verdict_clause(speaker: Speaker, intent: str, now: Now, units: Units) -> str:
     """Yes or no to what the user wants to do, and why not; empty if the question was only about the weather."""
     weather = now.weather
@@ -122,7 +133,7 @@ def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     weather = now.weather
     apart = abs(weather.feels_like_c - weather.temperature_c)
     windy = intent in _ABOUT_WIND or weather.gust_kmh >= _GUSTS_DECIDE_KMH
-    felt = intent == "feels" or apart >= FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
+    felt = intent == "feels" or apart >= _FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
     needed = {"humidity": intent in ("humidity", "laundry"), "wind": windy, "feels": felt}
     kinds = sorted((kind for kind, holds in needed.items() if holds), key=lambda kind: kind != intent)
     if told := _TOLD_BY.get(verdict_of(intent, weather, now.situation)[1]):

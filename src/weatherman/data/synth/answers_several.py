@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import (
-    FEELS_FAR_APART_C,
-    Now,
-    report_with,
-    safety_sentence,
-)
+from weatherman.data.synth.answers_now import Now, decisive_report, safety_sentence
 from weatherman.data.synth.climate import FALLING
 from weatherman.data.synth.satire import dateline, newsroom
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
+_PLAIN = ("warmer", "colder")
 _COMFORT_C, _WET_COSTS, _GUST_KMH, _BETTER_BY = 21.0, 12.0, 60, 3.0
 
 
-def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units, *, plain: bool = False) -> str:
+def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units, plainly: str = "") -> str:
     """Which of two places is warmer, and by how much, as the numbers are written; in plain words where it was asked."""
     one, other = units.degrees(first.weather.temperature_c), units.degrees(second.weather.temperature_c)
     names = {"a": first.city.name, "b": second.city.name}
     if one == other:
         names["temp"] = units.temp(first.weather.temperature_c)
-        return speaker.plainly("compare", "even", **names) if plain else speaker.say("compare_even", **names)
+        return speaker.plainly("compare", "even", **names) if plainly else speaker.say("compare_even", **names)
     warm, cool = (first, second) if one > other else (second, first)
     gap = units.difference(first.weather.temperature_c, second.weather.temperature_c)
     names = {"a": warm.city.name, "b": cool.city.name, "diff": gap}
-    return speaker.plainly("compare", "warmer", **names) if plain else speaker.say("compare", **names)
+    return speaker.plainly("compare", plainly, **names) if plainly else speaker.say("compare", **names)
 
 
 def discomfort(now: Now) -> float:
@@ -45,10 +41,10 @@ def nicer_clause(speaker: Speaker, first: Now, second: Now) -> str:
 
 
 def compare_answer(speaker: Speaker, first: Now, second: Now, wish: str, units: Units) -> str:
-    """The comparison that was asked for ("warmer", "nicer", "general"), both reports, and what may hurt."""
-    difference = sentence(difference_clause(speaker, first, second, units, plain=wish == "warmer"))
-    reports = [_local(speaker, now, units) for now in (first, second)]
-    if wish == "warmer":
+    """The comparison that was asked for ("warmer", "colder", "nicer", "general"), both reports, and what may hurt."""
+    difference = sentence(difference_clause(speaker, first, second, units, wish if wish in _PLAIN else ""))
+    reports = [decisive_report(speaker, now, units) for now in (first, second)]
+    if wish in _PLAIN:
         sentences = [difference, *reports]
     elif wish == "nicer":
         sentences = [sentence(nicer_clause(speaker, first, second)), *reports, difference]
@@ -69,20 +65,8 @@ def several_answer(speaker: Speaker, found: list[Now], wish: str, units: Units) 
     else:
         first = ""
     last = "" if first else sentence(difference_clause(speaker, ranked[0], ranked[-1], units))
-    reports = [_local(speaker, now, units) for now in found]
+    reports = [decisive_report(speaker, now, units) for now in found]
     return dateline(speaker, found[0].city, join(first, *reports, last, _warning(speaker, *found)))
-
-
-def _local(speaker: Speaker, now: Now, units: Units) -> str:
-    """One place's report, sometimes with a tail, and its gusts where they matter."""
-    weather = now.weather
-    decisive = {
-        "wind": weather.gust_kmh >= _GUST_KMH,
-        "feels": abs(weather.feels_like_c - weather.temperature_c) >= FEELS_FAR_APART_C,
-    }
-    kinds = [kind for kind, holds in decisive.items() if holds]
-    report, more = report_with(speaker, kinds, now, units)
-    return join(sentence(report), more)
 
 
 def _warning(speaker: Speaker, *found: Now) -> str:

@@ -14,7 +14,7 @@ WANTED = {"fahrenheit": FAHRENHEIT, "imperial": FAHRENHEIT, "knots": Units(wind=
 
 def both_scales(celsius: float) -> dict[str, str]:
     """A temperature on both scales."""
-    return {"c": Units().temp(celsius), "f": FAHRENHEIT.temp(celsius)}
+    return {"c": Units(decimals=1).temp(celsius), "f": FAHRENHEIT.temp(celsius)}
 
 
 def units_answer(speaker: Speaker, now: Now, wanted: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause, told_day
-from weatherman.data.synth.answers_now import Now, current_answer, safety_sentence, tailed_report
+from weatherman.data.synth.answers_now import Now, current_answer, decisive_report, safety_sentence
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import coordinates, place_result
 from weatherman.data.synth.climate import FALLING, Day, spanning
@@ -89,25 +89,25 @@ def chain(scene: Scene) -> str:
     scene.fetch_now(now)
     scene.fetch_forecast(now.city, days)
     tomorrow = days[1]
-    trend = trend_clause(scene, now, use, tomorrow.high_c)
-    here, safety = tailed_report(speaker, now, use), safety_sentence(speaker, now)
+    trend = trend_clause(scene, use, days[0].high_c, tomorrow.high_c)
+    here, safety = decisive_report(speaker, now, use), safety_sentence(speaker, now)
     day, rain = day_clause(speaker, tomorrow, "tomorrow", use), rain_clause(speaker, tomorrow, "tomorrow")
     if wish == "general":
-        told = [sentence(here), safety, sentence(day), sentence(f"{trend}, and {rain}")]
+        told = [here, safety, sentence(day), sentence(f"{trend}, and {rain}")]
     else:
-        first = trend if wish == "warmer" else better_clause(scene, now, tomorrow)
-        told = [sentence(first), sentence(here), safety, told_day(speaker, day, rain)]
+        first = trend if wish == "warmer" else better_clause(scene, now, days)
+        told = [sentence(first), here, safety, told_day(speaker, day, rain)]
     end = forecast_end(speaker, Span(days[1:], start, ""), use)
     scene.chat.answer(dateline(speaker, now.city, join(*told, end)))
     return scene.group(now.city)
 
 
-def better_clause(scene: Scene, now: Now, tomorrow: Day) -> str:
-    """Whether tomorrow improves on the present: first by what falls, then by warmth."""
-    wet, wet_then = now.weather.condition in FALLING, tomorrow.rain_chance_pct >= LIKELY_PCT
+def better_clause(scene: Scene, now: Now, days: list[Day]) -> str:
+    """Whether tomorrow improves on today: first by what falls, then by warmth."""
+    wet, wet_then = now.weather.condition in FALLING, days[1].rain_chance_pct >= LIKELY_PCT
     if wet != wet_then:
         return scene.speaker.plainly("outlook", "better-dry" if wet else "worse-wet")
-    strain, strain_then = (abs(t - _COMFORT_C) for t in (now.weather.temperature_c, tomorrow.high_c))
+    strain, strain_then = (abs(day.high_c - _COMFORT_C) for day in days)
     tag = "same" if abs(strain - strain_then) < _DEGREES_MATTER else "better" if strain_then < strain else "worse"
     return scene.speaker.plainly("outlook", f"{tag}-{'wet' if wet else 'dry'}-both")
 
@@ -119,11 +119,11 @@ def today_as_observed(day: Day, now: Now) -> Day:
     return replace(spanning(day, weather.temperature_c), rain_chance_pct=chance, condition=weather.condition)
 
 
-def trend_clause(scene: Scene, now: Now, use: Units, high_c: float) -> str:
-    """Tomorrow's high against the present reading."""
-    before, after = use.degrees(now.weather.temperature_c), use.degrees(high_c)
+def trend_clause(scene: Scene, use: Units, today_c: float, tomorrow_c: float) -> str:
+    """Tomorrow's high against today's."""
+    before, after = use.degrees(today_c), use.degrees(tomorrow_c)
     tag = "same" if before == after else "warmer" if after > before else "cooler"
-    return scene.speaker.plainly("outlook", tag, day="tomorrow", diff=use.difference(now.weather.temperature_c, high_c))
+    return scene.speaker.plainly("outlook", tag, diff=use.difference(today_c, tomorrow_c))
 
 
 def unsafe(scene: Scene) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weatherman.data.synth.answers_forecast import forecast_end, span_answer
-from weatherman.data.synth.answers_now import report_sentence, safety_sentence
+from weatherman.data.synth.answers_now import decisive_report, safety_sentence
 from weatherman.data.synth.answers_several import compare_answer, several_answer
 from weatherman.data.synth.chat import coordinates
 from weatherman.data.synth.outlooks import Span
@@ -20,7 +20,7 @@ def compare(scene: Scene) -> str:
     first = scene.now()
     city = next(city for city in scene.cities(2) if city != first.city)
     second = scene.at(city, first.weather.observed_at)
-    wish = scene.rng.choices(("warmer", "nicer", "general"), (45, 20, 35))[0]
+    wish = scene.rng.choices(("warmer", "colder", "nicer", "general"), (30, 15, 20, 35))[0]
     scene.chat.user(ask(scene.speaker, "compare", wish, a=first.city.name, b=city.name))
     scene.geocode(first.city, city)
     scene.fetch_now(first, second)
@@ -63,7 +63,7 @@ def _both(scene: Scene) -> str:
     scene.chat.places.append(now.city.name)
     scene.chat.call(current_call(now.city, now.weather), forecast_call(now.city, days))
     ahead = span_answer(speaker, now.city, span, "general", scene.units, goes_on=True)
-    here = join(report_sentence(speaker, now, scene.units), safety_sentence(speaker, now))
+    here = join(decisive_report(speaker, now, scene.units), safety_sentence(speaker, now))
     answer = join(here, ahead, forecast_end(speaker, span, scene.units))
     scene.chat.answer(dateline(speaker, now.city, answer))
     return scene.group(now.city)
