@@ -53,9 +53,9 @@ def forecast_end(speaker: Speaker, span: Span, units: Units) -> str:
     if top >= _DANGEROUS_HIGH_C:
         advice = speaker.plainly("safety", "heat-first")
         return sentence(speaker.plainly("outlook", "hot-days", high=units.temp(top), advice=advice))
-    if not speaker.chance(speaker.manner.remarks):
+    if span.mood != "storm" and not speaker.chance(speaker.manner.remarks):
         return ""
-    if speaker.has("statistic") and speaker.chance(0.3):
+    if span.mood != "storm" and speaker.has("statistic") and speaker.chance(0.3):
         return statistic(speaker, ANYWHERE)
     return speaker.tell("forecast_end", Situation(frozenset({span.mood})))
 

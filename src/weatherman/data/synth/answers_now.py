@@ -13,9 +13,10 @@ from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units, direction
 from weatherman.data.synth.verdicts import danger_of, verdict_of
 
-_FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 3.0
-_GUSTS_DECIDE_KMH = 50
+_FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 2.5
+_GUSTS_DECIDE_KMH, _GUSTS_TOLD_KMH = 50, 30
 _SHORT_VERDICT = 60
+_SPARE, _FIRST_SPARE = 0.15, 0.6
 # What a verdict's reason has told already.
 _TOLD_BY = {"heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind"}
 _ABOUT_WIND = ("wind", "kite", "bike")
@@ -67,7 +68,7 @@ def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
     if kind == "feels":
         return speaker.say("feels", tags, feels=units.temp(weather.feels_like_c))
     wind = speaker.say("wind", tags, wind=units.speed(weather.wind_kmh), dir=direction(weather.wind_dir))
-    if weather.gust_kmh < _GUSTS_DECIDE_KMH:
+    if weather.gust_kmh < _GUSTS_TOLD_KMH:
         return wind
     gusts = speaker.plainly("units", "gust", gust=units.speed(weather.gust_kmh))
     joint = "; " if "," in wind or ";" in wind else ", and "
@@ -139,7 +140,8 @@ def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     if told := _TOLD_BY.get(verdict_of(intent, weather, now.situation)[1]):
         kinds = [kind for kind in kinds if kind != told]
     spare = [kind for kind in ("wind", "humidity") if kind not in (*kinds, told)]
-    if len(kinds) < 2 and spare and speaker.chance(0.3):
+    more = 0.0 if intent != "general" else _SPARE if kinds else _FIRST_SPARE
+    if len(kinds) < 2 and spare and speaker.chance(more):
         kinds.append(speaker.rng.choice(spare))
     return kinds
 
@@ -193,7 +195,7 @@ def brief_answer(
 def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
     """An answer of two to six sentences; arguments as for `brief_answer`."""
     facts = _facts(speaker, now, units, intent, choose_facts(speaker, intent, now))
-    advise = intent == "general" or speaker.chance(0.5)
+    advise = intent == "general"
     return dateline(speaker, now.city, join(facts, parting(speaker, now, advise=advise)))
 
 

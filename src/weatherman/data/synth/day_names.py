@@ -63,14 +63,12 @@ def on_days(days: Sequence[Day], start: date, *, dated: bool = False) -> str:
 
 
 def what_falls(days: Sequence[Day]) -> str:
-    """``rain``, ``snow``, ``rain or snow``, or ``thunderstorms``: what the wet ones among some days bring."""
+    """``rain``, ``snow`` or ``rain or snow``: what the wet ones among some days bring."""
     wet = {day.condition for day in days if day.condition in FALLING}
     if not wet:
         coldest = max(day.high_c for day in days)
         return "snow" if coldest <= 1 else "rain or snow" if coldest <= 4 else "rain"
     snowy = wet & (SNOWY - {"sleet"})
-    if wet == {"thunderstorm"}:
-        return "thunder" if len(days) > 1 else "a thunderstorm"
     if snowy == wet:
         return "snow"
     return "rain or snow" if snowy or "sleet" in wet else "rain"

@@ -118,10 +118,10 @@ def sky_clause(speaker: Speaker, span: Span) -> str:
 
 
 def severe_clause(speaker: Speaker, span: Span) -> str:
-    """When the worst is due, where it is worse than the rest; empty if nothing is."""
+    """When thunder is due, or what is heavier than the rest; empty if nothing is."""
     for condition in _SEVERE:
         found = [day for day in span.wet if day.condition == condition]
-        if found and len(found) < len(span.wet):
+        if found and (condition == "thunderstorm" or len(found) < len(span.wet)):
             sky = speaker.rng.choice(forecast_words(condition))
             return speaker.plainly("outlook", "severe", sky=sky, on=span.on(found))
     return ""

@@ -102,7 +102,10 @@ _OBJECTIONS = {
 _CAUTIONS = {
     "bike": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
     "drive": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
-    "run": lambda w: _first(warm=w.feels_like_c >= _WARM_C, slippery=w.temperature_c <= _ICE_C) or "yes",
+    "run": lambda w: _first(
+        wet=w.condition in FALLING, warm=w.feels_like_c >= _WARM_C, slippery=w.temperature_c <= _ICE_C
+    )
+    or "yes",
 }
 
 

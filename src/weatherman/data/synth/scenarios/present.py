@@ -10,6 +10,7 @@ from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import coordinates, place_result
 from weatherman.data.synth.climate import FALLING, Day, spanning
 from weatherman.data.synth.danger import safety_answer
+from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
 from weatherman.data.synth.outlooks import LIKELY_PCT, Span
 from weatherman.data.synth.questions import ask
@@ -106,10 +107,13 @@ def better_clause(scene: Scene, now: Now, days: list[Day]) -> str:
     """Whether tomorrow improves on today: first by what falls, then by warmth."""
     wet, wet_then = now.weather.condition in FALLING, days[1].rain_chance_pct >= LIKELY_PCT
     if wet != wet_then:
-        return scene.speaker.plainly("outlook", "better-dry" if wet else "worse-wet")
-    strain, strain_then = (abs(day.high_c - _COMFORT_C) for day in days)
-    tag = "same" if abs(strain - strain_then) < _DEGREES_MATTER else "better" if strain_then < strain else "worse"
-    return scene.speaker.plainly("outlook", f"{tag}-{'wet' if wet else 'dry'}-both")
+        tag = "better-dry" if wet else "worse-wet"
+    else:
+        strain, strain_then = (abs(day.high_c - _COMFORT_C) for day in days)
+        tag = "same" if abs(strain - strain_then) < _DEGREES_MATTER else "better" if strain_then < strain else "worse"
+        tag = f"{tag}-{'wet' if wet else 'dry'}-both"
+    falling = "snowing" if "snow" in now.weather.condition else "raining"
+    return scene.speaker.plainly("outlook", tag, falling=falling, what=what_falls(days[1:]))
 
 
 def today_as_observed(day: Day, now: Now) -> Day:

@@ -40,7 +40,11 @@ def _lore(scene: Scene) -> str:
     parts = [expand(rng, text) for text in topic.parts]
     speaker.asides += [part for part in parts if any(char.isdigit() for char in part)]
     told = [sentence(part) for part in (parts if speaker.chance(0.7) else parts[:2])]
-    scene.chat.answer(join(*told, speaker.tell("lore") if speaker.chance(speaker.manner.lore) else ""))
+    in_voice = speaker.chance(speaker.manner.lore)
+    if in_voice and speaker.chance(0.6):
+        told[0] = sentence(f"{speaker.say('lore_lead')}: {parts[0]}")
+        in_voice = speaker.chance(0.4)
+    scene.chat.answer(join(*told, speaker.tell("lore") if in_voice else ""))
     return f"{scene.slot.scenario}/{topic.key}"
 
 
