@@ -15,8 +15,7 @@ import pytest
 
 from weatherman.data.read import read_conversations
 from weatherman.data.split import apportion, is_held_out
-from weatherman.data.synth import build as builder
-from weatherman.data.synth.build import build, drafts, signature
+from weatherman.data.synth.build import build, drafts, openings, rows, signature
 from weatherman.data.synth.climate import (
     FALLING,
     SNOWY,
@@ -80,8 +79,6 @@ def test_the_committed_files_are_what_the_builder_writes() -> None:
     with committed.open(encoding="utf-8") as file:
         lines = [next(file).rstrip("\n") for _ in range(40)]
     slots = [slot for slot in plan_slots(16_000, 42)[:60] if not slot.held_out][:40]
-    from weatherman.data.synth.build import rows
-
     assert [line for _, line in rows(slots, 42)] == lines
 
 
@@ -216,16 +213,15 @@ def test_drafts_go_on_until_the_row_is_short_enough() -> None:
     assert first["messages"] != second["messages"]
 
 
-def test_no_way_to_begin_an_answer_is_worn_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_way_to_begin_an_answer_is_worn_out() -> None:
     slots = plan_slots(400, 7, ["neutral"])
 
-    def most_frequent() -> int:
-        begun = Counter(begin for _, line in builder.rows(slots, 7) for begin in builder.openings(json.loads(line)))
+    def most_frequent(limit: int) -> int:
+        begun = Counter(begin for _, line in rows(slots, 7, limit) for begin in openings(json.loads(line)))
         return max(begun.values())
 
-    assert most_frequent() > 4
-    monkeypatch.setattr(builder, "_MAX_OPENINGS", 3)
-    assert most_frequent() <= 4  # two answers of one conversation may both be the last
+    assert most_frequent(100) > 4
+    assert most_frequent(3) <= 4  # two answers of one conversation may both be the last
 
 
 # --- the weather ------------------------------------------------------------------------------------------------------

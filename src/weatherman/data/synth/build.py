@@ -24,7 +24,7 @@ BUILDER_VERSION = 1
 FILES = ("final_train.jsonl", "final_validation.jsonl")
 _MAX_DRAFTS = 24
 _OPENING_WORDS = 5
-_MAX_OPENINGS = 60  # of some 18,000 answers
+_FEW_OPENINGS, _MAX_OPENINGS, _ROWS_PER_OPENING = 3, 60, 250
 _NUMBER = re.compile(r"-?\d[\d.,]*")
 _WEATHER = re.compile(r'^\{"(?:temperature_c|columns)"')
 _MAX_TOKENS = 1024 - 40  # what the estimate may be short of
@@ -93,13 +93,19 @@ def openings(row: dict[str, Any]) -> list[str]:
     return begun
 
 
-def rows(slots: Iterable[Slot], seed: int) -> Iterator[tuple[Slot, str]]:
-    """Slots with their line of JSON: of its drafts the first that says and begins nothing that others have worn out."""
+def rows(slots: Iterable[Slot], seed: int, max_openings: int = _MAX_OPENINGS) -> Iterator[tuple[Slot, str]]:
+    """Slots with their line of JSON: of its drafts the first that says and begins nothing that others have worn out.
+
+    Args:
+        slots: the conversations to write.
+        seed: the same seed gives the same bytes.
+        max_openings: how many answers may begin alike.
+    """
     seen: set[str] = set()
     begun: Counter[str] = Counter()
     for slot in slots:
         for row in drafts(slot, seed):
-            worn = any(begun[opening] >= _MAX_OPENINGS for opening in openings(row))
+            worn = any(begun[opening] >= max_openings for opening in openings(row))
             if (mark := signature(row)) not in seen and not worn:
                 break
         seen.add(mark)
@@ -124,12 +130,13 @@ def build(
         progress: goes through the slots and shows how far it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    max_openings = min(_MAX_OPENINGS, max(_FEW_OPENINGS, num_examples // _ROWS_PER_OPENING))
     staged = [folder / f".{name}.partial" for name in FILES]
     with (
         staged[0].open("w", encoding="utf-8", newline="\n") as train,
         staged[1].open("w", encoding="utf-8", newline="\n") as validation,
     ):
-        for slot, line in rows(progress(plan_slots(num_examples, seed, personas)), seed):
+        for slot, line in rows(progress(plan_slots(num_examples, seed, personas)), seed, max_openings):
             (validation if slot.held_out else train).write(line + "\n")
     for path, name in zip(staged, FILES, strict=True):
         path.replace(folder / name)

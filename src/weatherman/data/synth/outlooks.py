@@ -17,7 +17,7 @@ _MAX_NAMED = 4
 _MOST = 2 / 3
 _CLEAR, _CLOUDED = ("clear sky", "mostly clear"), ("overcast", "fog")
 _SEVERE = ("thunderstorm", "heavy snow", "heavy rain")
-_COMFORT_C, _DEGREE_COSTS_PCT = 22, 3
+_COMFORT_C, _DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 22, 3, 15
 _COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
 
 
@@ -190,11 +190,15 @@ def dry_verdict(speaker: Speaker, span: Span) -> str:
     return speaker.plainly("outlook", f"dryday-{tag}", days=names, on=span.on(dry))
 
 
+def _drawbacks(day: Day) -> float:
+    """What speaks against a day, in per cent of rain: rain itself, distance from comfort, a gray sky."""
+    gray = _CLOUD_COSTS_PCT if day.condition in _CLOUDED else 0
+    return day.rain_chance_pct + _DEGREE_COSTS_PCT * abs(day.high_c - _COMFORT_C) + gray
+
+
 def best_verdict(speaker: Speaker, span: Span, units: Units) -> str:
-    """Which day is best: the driest and most comfortable."""
-    day = min(
-        span.days, key=lambda one: one.rain_chance_pct + _DEGREE_COSTS_PCT * abs(one.high_c - _COMFORT_C)
-    )  # fmt: skip
+    """Which day is best: dry, comfortable and bright."""
+    day = min(span.days, key=_drawbacks)
     sky = speaker.rng.choice(forecast_words(day.condition))
     values = {"high": units.temp(day.high_c), "chance": _chance(day), "what": what_falls([day]), "sky": sky}
     return speaker.plainly("outlook", "best", day=span.name(day), **values)

@@ -6,12 +6,12 @@ import re
 from random import Random
 
 _WORDS = {
-    "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky", "skies without a cloud"),
+    "clear sky": ("clear skies", "a clear sky", "cloudless skies", "an open sky"),
     "mostly clear": ("mostly clear skies", "a mostly clear sky", "largely clear skies", "a nearly clear sky"),
     "partly cloudy": (
         "scattered clouds", "a partly cloudy sky", "partly cloudy skies", "passing clouds",
     ),
-    "overcast": ("overcast skies", "an overcast sky", "full cloud cover", "a sky full of cloud", "an even overcast"),
+    "overcast": ("overcast skies", "an overcast sky", "full cloud cover", "a sky full of cloud"),
     "fog": ("fog", "a blanket of fog"),
     "drizzle": ("drizzle", "a light drizzle", "a fine drizzle", "a drizzle"),
     "light rain": ("light rain", "a light rain", "a little light rain"),
