@@ -31,7 +31,7 @@ setup: $(VENV)/ready ## make .venv with everything that training needs
 
 setup-dev: $(VENV)/ready-dev ## make .venv with the test tools too
 
-train: setup ## train a real LoRA adapter on this machine (about 6 minutes on two cores)
+train: setup ## train a real LoRA adapter on this machine (about 9 minutes on two cores)
 	@$(BIN)/weatherman train --config $(CONFIG) --new-run
 
 test: lint ## lint, type check and run the tests (two processes; JOBS=1 for one)
