@@ -31,9 +31,9 @@ def weatherman(
     )  # fmt: skip
 
 
-def _hear_signals() -> None:
-    """A shell starts background jobs deaf to SIGINT, and nohup to SIGHUP; a child of these tests hears both."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def hear_signals() -> None:
+    """A shell starts background jobs deaf to SIGINT, and nohup to SIGHUP; this process and its children hear both."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -41,7 +41,7 @@ def start(*arguments: object, cache: Path, **extra: str) -> subprocess.Popen[str
     """Start a command and go on."""
     return subprocess.Popen(
         [*WEATHERMAN, *map(str, arguments)], env=environment(cache, **extra), stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, preexec_fn=_hear_signals,
+        stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 
 

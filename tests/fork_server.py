@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from command_line import hear_signals
 from weatherman.process_env import process_settings
 
 PRELOADED = (
@@ -217,8 +218,7 @@ def _be_the_command(job: dict[str, Any]) -> None:
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
     os.environ.update({"WEATHERMAN_PROCESS": "1", **job["env"]})  # starting again would start the server again
     sys.argv = ["weatherman", *job["argv"]]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test may itself run where these are ignored
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    hear_signals()
     if job["hold"]:
         os.kill(os.getpid(), signal.SIGSTOP)
     code: object = 1

@@ -15,7 +15,7 @@ from weatherman.errors import WeathermanError
 from weatherman.progress import format_duration
 from weatherman.report_charts import chart, timeline
 from weatherman.report_charts import safe as _e
-from weatherman.report_data import RunData, read_run
+from weatherman.report_data import RunData, finite, read_run
 
 REPORT_FILE = "report.html"
 _MAX_MOMENTS = 80
@@ -192,7 +192,7 @@ def _validation(data: RunData) -> list[tuple[float, float]]:
         found[0.0] = before.validation_loss
     if (after := data.effects.get("after")) and data.steps:
         found[float(max(data.steps))] = after.validation_loss
-    return sorted((step, loss) for step, loss in found.items() if abs(loss) < 1e300)
+    return sorted((step, loss) for step, loss in found.items() if finite(loss) is not None)
 
 
 def _clock(data: RunData) -> str:

@@ -71,7 +71,7 @@ class RunData:
     @property
     def cost(self) -> tuple[float, float] | None:
         """Dollars an hour, and dollars in all; None without an hourly rate."""
-        rate = _number(self.config.get("hourly_rate"))
+        rate = finite(self.config.get("hourly_rate"))
         return None if rate is None else (rate, rate * self.busy_s / 3600)
 
     def series(self, name: str) -> list[tuple[float, float]]:
@@ -107,10 +107,10 @@ def _take(data: RunData, event: dict[str, Any]) -> None:
         begin, end = data.spans.get(attempt, (at, at))
         data.spans[attempt] = (min(begin, at), max(end, at))
     if kind == "step" and step is not None:
-        numbers = {name: _number(event.get(name)) for name in _STEP_FIELDS}
+        numbers = {name: finite(event.get(name)) for name in _STEP_FIELDS}
         data.steps[step] = {name: number for name, number in numbers.items() if number is not None}
         data.num_tokens += _whole(event.get("num_effective_tokens")) or 0
-    elif kind == "validation" and step is not None and (loss := _number(event.get("loss"))) is not None:
+    elif kind == "validation" and step is not None and (loss := finite(event.get("loss"))) is not None:
         data.validation.append((step, loss))
     elif kind == "resume" and step is not None:
         data.resumed_steps.append(step)
@@ -120,7 +120,7 @@ def _take(data: RunData, event: dict[str, Any]) -> None:
 
 def _told(kind: str, event: dict[str, Any], step: int | None) -> str:
     """An event in words."""
-    seconds, loss = _number(event.get("seconds")), _number(event.get("loss"))
+    seconds, loss = finite(event.get("seconds")), finite(event.get("loss"))
     words = {
         "start": f"attempt {event.get('attempt')} begins",
         "resume": f"goes on after step {step}",
@@ -142,7 +142,8 @@ def _seconds(value: Any) -> float | None:
         return None
 
 
-def _number(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
+    """A number that a chart can draw; None for anything else, such as NaN or what would overflow on the way."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return float(value) if abs(value) < 1e300 and math.isfinite(value) else None

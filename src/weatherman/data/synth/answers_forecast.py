@@ -60,17 +60,17 @@ def forecast_end(speaker: Speaker, span: Span, units: Units) -> str:
     return speaker.tell("forecast_end", Situation(frozenset({span.mood})))
 
 
-def single_day_answer(speaker: Speaker, city: City, day: Day, span: Span, wish: str, units: Units) -> str:
+def single_day_answer(speaker: Speaker, city: City, span: Span, wish: str, units: Units) -> str:
     """An answer about one day.
 
     Args:
         speaker: the persona.
         city: the place.
-        day: the day.
-        span: that day alone.
+        span: one day.
         wish: what was asked: "general", "rain", "outside", "warm" or "cold".
         units: how numbers are written.
     """
+    day = span.days[0]
     name = span.name(day)
     clause = _placed(speaker, day_clause(speaker, day, name, units), city)
     rain = rain_clause(speaker, day, name)

@@ -40,6 +40,18 @@ class Now:
         """What can hurt; empty if nothing."""
         return danger_of(self.weather)
 
+    @property
+    def hurts_anybody(self) -> bool:
+        """Whether it can hurt whoever is outdoors; fog hurts those who drive, and they are told so by the verdict."""
+        return self.danger not in ("", "fog")
+
+
+def _decisive(weather: Weather) -> list[str]:
+    """The quantities that matter whatever was asked: gusts, and a felt temperature far from the measured."""
+    apart = abs(weather.feels_like_c - weather.temperature_c)
+    holds = {"wind": weather.gust_kmh >= _GUSTS_DECIDE_KMH, "feels": apart >= _FEELS_FAR_APART_C}
+    return [kind for kind, held in holds.items() if held]
+
 
 def report_clause(speaker: Speaker, now: Now, units: Units) -> str:
     """Place, temperature and sky in one clause."""
@@ -61,7 +73,7 @@ def report_sentence(speaker: Speaker, now: Now, units: Units) -> str:
 
 
 def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
-    """One of "wind", "humidity", "feels"; gusts are told with the wind where they decide."""
+    """One of "wind", "humidity", "feels"; gusts of any strength to speak of are told with the wind."""
     weather, tags = now.weather, now.situation
     if kind == "humidity":
         return speaker.say("humidity", tags, humidity=f"{weather.humidity_pct} %")
@@ -96,12 +108,7 @@ def report_with(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> t
 
 def decisive_report(speaker: Speaker, now: Now, units: Units) -> str:
     """The report, and gusts and felt temperature where they matter."""
-    weather = now.weather
-    decisive = {
-        "wind": weather.gust_kmh >= _GUSTS_DECIDE_KMH,
-        "feels": abs(weather.feels_like_c - weather.temperature_c) >= _FEELS_FAR_APART_C,
-    }
-    report, more = report_with(speaker, [kind for kind, holds in decisive.items() if holds], now, units)
+    report, more = report_with(speaker, _decisive(now.weather), now, units)
     return join(sentence(report), more)
 
 
@@ -132,9 +139,10 @@ def headed(speaker: Speaker, verdict: str, report: str) -> str:
 def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     """Which quantities belong in the answer: what was asked for first, then what decides, then perhaps another."""
     weather = now.weather
-    apart = abs(weather.feels_like_c - weather.temperature_c)
-    windy = intent in _ABOUT_WIND or weather.gust_kmh >= _GUSTS_DECIDE_KMH
-    felt = intent == "feels" or apart >= _FEELS_FAR_APART_C or (apart >= _FEELS_APART_C and intent in _ABOUT_WARMTH)
+    decisive = _decisive(weather)
+    apart = abs(weather.feels_like_c - weather.temperature_c) >= _FEELS_APART_C
+    windy = intent in _ABOUT_WIND or "wind" in decisive
+    felt = intent == "feels" or "feels" in decisive or (apart and intent in _ABOUT_WARMTH)
     needed = {"humidity": intent in ("humidity", "laundry"), "wind": windy, "feels": felt}
     kinds = sorted((kind for kind, holds in needed.items() if holds), key=lambda kind: kind != intent)
     if told := _TOLD_BY.get(verdict_of(intent, weather, now.situation)[1]):
@@ -154,7 +162,7 @@ def safety_sentence(speaker: Speaker, now: Now, *, named: bool = False) -> str:
         now: place and weather.
         named: several places are spoken of, so that this one is named.
     """
-    if now.danger in ("", "fog"):  # fog hurts those who drive, and they are told so by the verdict
+    if not now.hurts_anybody:
         return ""
     earnest = speaker.say("safety", Situation(frozenset({now.danger}), now.situation.times))
     place = f"in {now.city.name}, " if named else ""
@@ -187,16 +195,14 @@ def brief_answer(
         leave: a quantity that is left for a later question.
     """
     kinds = [kind for kind in choose_facts(speaker, intent, now) if kind != leave]
-    answer = _facts(speaker, now, units, intent, kinds[:2])
-    answer = join(answer, safety_sentence(speaker, now))
+    answer = join(_facts(speaker, now, units, intent, kinds[:2]), safety_sentence(speaker, now))
     return dateline(speaker, now.city, answer) if dated else answer
 
 
 def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
     """An answer of two to six sentences; arguments as for `brief_answer`."""
     facts = _facts(speaker, now, units, intent, choose_facts(speaker, intent, now))
-    advise = intent == "general"
-    return dateline(speaker, now.city, join(facts, parting(speaker, now, advise=advise)))
+    return dateline(speaker, now.city, join(facts, parting(speaker, now, advise=intent == "general")))
 
 
 def _facts(speaker: Speaker, now: Now, units: Units, intent: str, kinds: list[str]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from weatherman.data.synth.answers_now import Now, decisive_report, safety_sentence
-from weatherman.data.synth.climate import FALLING
+from weatherman.data.synth.climate import FALLING, SEVERE
 from weatherman.data.synth.satire import dateline, newsroom
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
 _PLAIN = ("warmer", "colder")
-_COMFORT_C, _WET_COSTS, _GUST_KMH, _BETTER_BY = 21.0, 12.0, 60, 3.0
+COMFORT_C = 21
+_WET_COSTS, _GUST_KMH, _BETTER_BY = 12.0, 60, 3.0
 
 
 def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units, plainly: str = "") -> str:
@@ -28,9 +29,9 @@ def difference_clause(speaker: Speaker, first: Now, second: Now, units: Units, p
 def discomfort(now: Now) -> float:
     """How far a place is from pleasant, in degrees: felt temperature, rain and gusts."""
     weather = now.weather
-    wet = 2 if weather.condition in ("thunderstorm", "heavy rain", "heavy snow") else weather.condition in FALLING
+    wet = 2 if weather.condition in SEVERE else weather.condition in FALLING
     gusts = max(0.0, (weather.gust_kmh - _GUST_KMH) / 4)
-    return abs(weather.feels_like_c - _COMFORT_C) + _WET_COSTS * wet + gusts
+    return abs(weather.feels_like_c - COMFORT_C) + _WET_COSTS * wet + gusts
 
 
 def nicer_clause(speaker: Speaker, first: Now, second: Now) -> str:
@@ -50,23 +51,22 @@ def compare_answer(speaker: Speaker, first: Now, second: Now, wish: str, units: 
         sentences = [sentence(nicer_clause(speaker, first, second)), *reports, difference]
     else:
         sentences = [*reports, difference]
-    return dateline(
-        speaker, first.city, join(*sentences, _warning(speaker, first, second) or newsroom(speaker, first.situation))
-    )
+    end = _warning(speaker, first, second) or newsroom(speaker, first.situation)
+    return dateline(speaker, first.city, join(*sentences, end))
 
 
 def several_answer(speaker: Speaker, found: list[Now], wish: str, units: Units) -> str:
     """Several places, and which is warmest."""
     ranked = sorted(found, key=lambda now: -units.degrees(now.weather.temperature_c))
+    warmest = ranked[0]
     if wish == "warmest":
-        warmest = ranked[0]
         temp = units.temp(warmest.weather.temperature_c)
-        first = sentence(speaker.plainly("compare", "warmest", a=warmest.city.name, temp=temp))
+        summary = sentence(speaker.plainly("compare", "warmest", a=warmest.city.name, temp=temp))
     else:
-        first = ""
-    last = "" if first else sentence(difference_clause(speaker, ranked[0], ranked[-1], units))
+        summary = sentence(difference_clause(speaker, warmest, ranked[-1], units))
     reports = [decisive_report(speaker, now, units) for now in found]
-    return dateline(speaker, found[0].city, join(first, *reports, last, _warning(speaker, *found)))
+    told = [summary, *reports] if wish == "warmest" else [*reports, summary]
+    return dateline(speaker, found[0].city, join(*told, _warning(speaker, *found)))
 
 
 def _warning(speaker: Speaker, *found: Now) -> str:

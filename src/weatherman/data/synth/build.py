@@ -105,11 +105,11 @@ def rows(slots: Iterable[Slot], seed: int, max_openings: int = _MAX_OPENINGS) ->
     begun: Counter[str] = Counter()
     for slot in slots:
         for row in drafts(slot, seed):
-            worn = any(begun[opening] >= max_openings for opening in openings(row))
-            if (mark := signature(row)) not in seen and not worn:
+            mark, begins = signature(row), openings(row)
+            if mark not in seen and all(begun[begin] < max_openings for begin in begins):
                 break
         seen.add(mark)
-        begun.update(openings(row))
+        begun.update(begins)
         yield slot, compact(row)
 
 

@@ -18,7 +18,10 @@ DIRECTIONS = ("N", "NNE", "NE", "ENE", "E", "ESE", "SE", "SSE", "S", "SSW", "SW"
 FALLING = {
     "drizzle", "light rain", "rain", "heavy rain", "thunderstorm", "light snow", "snow", "heavy snow", "sleet",
 }  # fmt: skip
-SNOWY = {"light snow", "snow", "heavy snow", "sleet"}
+SNOW = {"light snow", "snow", "heavy snow"}
+SNOWY = SNOW | {"sleet"}
+SEVERE = ("thunderstorm", "heavy snow", "heavy rain")
+CLEAR = ("clear sky", "mostly clear")
 
 
 @dataclass(frozen=True, slots=True)

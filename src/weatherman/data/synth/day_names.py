@@ -7,7 +7,7 @@ from datetime import date
 from itertools import groupby
 
 from weatherman.data.synth.chat import WEEKDAYS
-from weatherman.data.synth.climate import FALLING, SNOWY, Day
+from weatherman.data.synth.climate import FALLING, SNOW, Day
 
 _RUN = 3  # so many days on end are told as "from Friday to Sunday"
 
@@ -30,9 +30,9 @@ def day_name(day: Day, start: date, *, dated: bool = False) -> str:
     return f"{name} the {number}{suffix}"
 
 
-def listed(parts: Sequence[str], last: str = "and") -> str:
-    """``a, b and c``."""
-    return f"{', '.join(parts[:-1])} {last} {parts[-1]}" if len(parts) > 1 else parts[0]
+def listed(parts: Sequence[str], *, last: str = "and", mark: str = ",") -> str:
+    """``a, b and c``, or with another last word and mark ``a; b or c``."""
+    return f"{f'{mark} '.join(parts[:-1])} {last} {parts[-1]}" if len(parts) > 1 else parts[0]
 
 
 def on_day(name: str) -> str:
@@ -66,9 +66,9 @@ def what_falls(days: Sequence[Day]) -> str:
     """``rain``, ``snow`` or ``rain or snow``: what the wet ones among some days bring."""
     wet = {day.condition for day in days if day.condition in FALLING}
     if not wet:
-        coldest = max(day.high_c for day in days)
-        return "snow" if coldest <= 1 else "rain or snow" if coldest <= 4 else "rain"
-    snowy = wet & (SNOWY - {"sleet"})
+        warmest_c = max(day.high_c for day in days)
+        return "snow" if warmest_c <= 1 else "rain or snow" if warmest_c <= 4 else "rain"
+    snowy = wet & SNOW
     if snowy == wet:
         return "snow"
     return "rain or snow" if snowy or "sleet" in wet else "rain"

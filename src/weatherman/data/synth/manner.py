@@ -12,7 +12,7 @@ class Manner:
     Attributes:
         tails: how often a report goes on with a tail.
         remarks: how often an answer ends with a remark rather than with the last fact or with advice.
-        lore: how often a remark follows the explanation of a weather fact.
+        lore: how often the explanation of a weather fact is led in or followed by words of its own.
         advice: how often advice is given where there is room for it.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from weatherman.data.synth.climate import FALLING, Day
+from weatherman.data.synth.climate import CLEAR, FALLING, SEVERE, Day
 from weatherman.data.synth.day_names import day_name, listed, on_day, on_days, what_falls
 from weatherman.data.synth.skies import forecast_words
 from weatherman.data.synth.speech import Speaker
@@ -15,8 +15,7 @@ from weatherman.data.synth.units import Units
 LIKELY_PCT, UNLIKELY_PCT = 50, 25
 _MAX_NAMED = 4
 _MOST = 2 / 3
-_CLEAR, _CLOUDED = ("clear sky", "mostly clear"), ("overcast", "fog")
-_SEVERE = ("thunderstorm", "heavy snow", "heavy rain")
+_CLOUDED = ("overcast", "fog")
 _COMFORT_C, _DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 22, 3, 15
 _COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
 
@@ -110,7 +109,7 @@ def sky_clause(speaker: Speaker, span: Span) -> str:
     dry = [day for day in span.days if day not in span.wet]
     if not dry:
         return ""
-    num_clear = sum(day.condition in _CLEAR for day in dry)
+    num_clear = sum(day.condition in CLEAR for day in dry)
     num_cloud = sum(day.condition in _CLOUDED for day in dry)
     most = _MOST * len(dry)
     kind = "clear" if num_clear >= most else "cloud" if num_cloud >= most else "mixed"
@@ -119,7 +118,7 @@ def sky_clause(speaker: Speaker, span: Span) -> str:
 
 def severe_clause(speaker: Speaker, span: Span) -> str:
     """When thunder is due, or what is heavier than the rest; empty if nothing is."""
-    for condition in _SEVERE:
+    for condition in SEVERE:
         found = [day for day in span.wet if day.condition == condition]
         if found and (condition == "thunderstorm" or len(found) < len(span.wet)):
             sky = speaker.rng.choice(forecast_words(condition))
@@ -143,16 +142,11 @@ _MEASURES: dict[str, Callable[[Day], int]] = {
 }
 
 
-def extremes(span: Span, tag: str) -> list[Day]:
-    """The warmest, coldest or wettest days; several if they share it."""
-    measure = _MEASURES[tag]
-    most = max(map(measure, span.days))
-    return [day for day in span.days if measure(day) == most]
-
-
 def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
     """The warmest, coldest or wettest of several days, all of them if they share it."""
-    found = extremes(span, tag)
+    measure = _MEASURES[tag]
+    most = max(map(measure, span.days))
+    found = [day for day in span.days if measure(day) == most]
     first, names = found[0], [span.name(day) for day in found]
     values = {
         "high": units.temp(first.high_c), "low": units.temp(first.low_c), "chance": _chance(first),

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.climate import FALLING, Weather
+from weatherman.data.synth.climate import CLEAR, FALLING, SEVERE, SNOW, Weather
 from weatherman.data.synth.situation import Situation
 
 DANGERS = ("storm", "heat", "cold", "snow", "wind", "fog")
 _HEAT_C, _HEAT_FELT_C, _COLD_FELT_C, _GUST_KMH = 37.0, 38.0, -18.0, 75
 _JACKET_C, _ICE_C, _WARM_C = 16, 1, 27
 INTENTS = ("umbrella", "jacket", "laundry", "run", "bike", "drive", "picnic", "windows", "stars", "kite", "nice")
-_SNOW = {"light snow", "snow", "heavy snow"}
-_ROUGH = {"thunderstorm", "heavy rain", "heavy snow", "sleet"}
+_ROUGH = {*SEVERE, "sleet"}
 
 
 def verdict_of(intent: str, weather: Weather, tags: Situation) -> tuple[str, str]:
@@ -24,19 +23,19 @@ def verdict_of(intent: str, weather: Weather, tags: Situation) -> tuple[str, str
         return "", ""
     if intent == "umbrella":
         return _umbrella(weather), ""
-    if intent in _CAUTIONS and not _OBJECTIONS[intent](weather, tags):
-        return f"{intent}-{_CAUTIONS[intent](weather)}", ""
     if intent == "jacket":
         return _jacket(weather), ""
-    against = _OBJECTIONS[intent](weather, tags)
-    return f"{intent}-{'no' if against else 'yes'}", against
+    if against := _OBJECTIONS[intent](weather, tags):
+        return f"{intent}-no", against
+    caution = _CAUTIONS[intent](weather) if intent in _CAUTIONS else ""
+    return f"{intent}-{caution or 'yes'}", ""
 
 
 def _umbrella(weather: Weather) -> str:
     """An umbrella is no help against lightning, gusts or snow."""
     if weather.condition not in FALLING:
         return "umbrella-no"
-    kind = "storm" if weather.condition == "thunderstorm" else "snow" if weather.condition in _SNOW else ""
+    kind = "storm" if weather.condition == "thunderstorm" else "snow" if weather.condition in SNOW else ""
     return f"umbrella-{kind or _first(gusts=weather.gust_kmh >= 65, breezy=weather.gust_kmh >= 40) or 'yes'}"
 
 
@@ -56,8 +55,8 @@ def _sky(weather: Weather) -> dict[str, bool]:
     """What comes from above, and fog."""
     return {
         "storm": weather.condition == "thunderstorm",
-        "rain": weather.condition in FALLING - _SNOW,
-        "snow": weather.condition in _SNOW,
+        "rain": weather.condition in FALLING - SNOW,
+        "snow": weather.condition in SNOW,
         "fog": weather.condition == "fog",
     }
 
@@ -76,11 +75,11 @@ _OBJECTIONS = {
         **_rough(w), heat=w.feels_like_c >= 32, cold=w.feels_like_c <= -12, gusts=w.gust_kmh >= 60
     ),
     "bike": lambda w, _: _first(
-        **{**_rough(w), "snow": w.condition in _SNOW, "fog": w.condition == "fog"},
+        **{**_rough(w), "snow": w.condition in SNOW, "fog": w.condition == "fog"},
         gusts=w.gust_kmh >= 45, heat=w.feels_like_c >= 34, cold=w.feels_like_c <= -8,
     ),
     "drive": lambda w, _: _first(
-        **{**_rough(w), "snow": w.condition in _SNOW, "fog": w.condition == "fog"},
+        **{**_rough(w), "snow": w.condition in SNOW, "fog": w.condition == "fog"},
         gusts=w.gust_kmh >= 75,
     ),
     "picnic": lambda w, _: _first(
@@ -90,7 +89,7 @@ _OBJECTIONS = {
         **_sky(w), cold=w.feels_like_c <= 15, heat=w.feels_like_c >= 31, gusts=w.gust_kmh >= 45
     ),
     "stars": lambda w, tags: _first(
-        cloud=w.condition not in ("clear sky", "mostly clear"), light="night" not in tags.times
+        cloud=w.condition not in CLEAR, light="night" not in tags.times
     ),
     "kite": lambda w, _: _first(**_sky(w), still=w.wind_kmh <= 11, strong=w.wind_kmh >= 39 or w.gust_kmh >= 55),
     "nice": lambda w, _: _first(
@@ -99,13 +98,17 @@ _OBJECTIONS = {
 }  # fmt: skip
 
 
+def _slick(weather: Weather) -> str:
+    """What a wheel has to mind."""
+    return _first(ice=weather.temperature_c <= _ICE_C, wet=weather.condition in FALLING)
+
+
 _CAUTIONS = {
-    "bike": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
-    "drive": lambda w: _first(ice=w.temperature_c <= _ICE_C, wet=w.condition in FALLING) or "yes",
+    "bike": _slick,
+    "drive": _slick,
     "run": lambda w: _first(
         wet=w.condition in FALLING, warm=w.feels_like_c >= _WARM_C, slippery=w.temperature_c <= _ICE_C
-    )
-    or "yes",
+    ),
 }
 
 

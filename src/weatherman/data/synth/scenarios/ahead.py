@@ -45,7 +45,7 @@ def _single_day(scene: Scene, kind: str) -> str:
     ask_about(scene, now, "forecast", f"{kind}-{wish}", day=weekday(days[-1].date))
     scene.fetch_forecast(city, days)
     span = Span(days[-1:], start, "")
-    scene.chat.answer(single_day_answer(scene.speaker, city, days[-1], span, wish, scene.units))
+    scene.chat.answer(single_day_answer(scene.speaker, city, span, wish, scene.units))
     return scene.group(city)
 
 

@@ -13,7 +13,7 @@ from weatherman.data.synth.answers_now import (
 )
 from weatherman.data.synth.answers_units import converted
 from weatherman.data.synth.chat import place_result
-from weatherman.data.synth.day_names import weekday
+from weatherman.data.synth.day_names import listed, weekday
 from weatherman.data.synth.gazetteer import City, draw_namesakes
 from weatherman.data.synth.outlooks import Span, extreme_clause
 from weatherman.data.synth.questions import ask
@@ -54,7 +54,7 @@ def _follow_present(scene: Scene, now: Now) -> str:
         first = facts_sentences(speaker, [intent], now, units)
     else:
         first = sentence(verdict_clause(speaker, intent, now, units))
-    warned = now.danger not in ("", "fog")  # and need not be again
+    warned = now.hurts_anybody  # and need not be again
     end = "" if warned else parting(speaker, now, advise=intent in INTENTS)
     scene.chat.answer(join(first, end))
     return scene.group(now.city)
@@ -116,6 +116,5 @@ def ambiguous(scene: Scene) -> str:
 
 def ask_back(scene: Scene, places: list[City]) -> str:
     """The question which of the places is meant."""
-    labels = [place.label for place in places]
-    options = f"{'; '.join(labels[:-1])} or {labels[-1]}" if len(labels) > 2 else " or ".join(labels)
+    options = listed([place.label for place in places], last="or", mark=";")
     return sentence(scene.speaker.say("ask", _QUESTION, place=places[0].name, options=options), "?")

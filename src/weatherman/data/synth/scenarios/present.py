@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause, told_day
 from weatherman.data.synth.answers_now import Now, current_answer, decisive_report, safety_sentence
+from weatherman.data.synth.answers_several import COMFORT_C
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import coordinates, place_result
-from weatherman.data.synth.climate import FALLING, Day, spanning
+from weatherman.data.synth.climate import FALLING, SNOW, Day, spanning
 from weatherman.data.synth.danger import safety_answer
 from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
@@ -23,7 +24,7 @@ from weatherman.data.synth.verdicts import DANGERS, INTENTS
 _PLAIN_INTENTS = ("general", "temp", "wind", "humidity", "feels")
 _LOCATED = ("general", "umbrella", "wind", "temp", "jacket", "run", "humidity")
 _NUM_TRIES = 3000
-_COMFORT_C, _DEGREES_MATTER = 21, 4
+_DEGREES_MATTER = 4
 
 
 def current(scene: Scene) -> str:
@@ -109,10 +110,10 @@ def better_clause(scene: Scene, now: Now, days: list[Day]) -> str:
     if wet != wet_then:
         tag = "better-dry" if wet else "worse-wet"
     else:
-        strain, strain_then = (abs(day.high_c - _COMFORT_C) for day in days)
+        strain, strain_then = (abs(day.high_c - COMFORT_C) for day in days)
         tag = "same" if abs(strain - strain_then) < _DEGREES_MATTER else "better" if strain_then < strain else "worse"
         tag = f"{tag}-{'wet' if wet else 'dry'}-both"
-    falling = "snowing" if "snow" in now.weather.condition else "raining"
+    falling = "snowing" if now.weather.condition in SNOW else "raining"
     return scene.speaker.plainly("outlook", tag, falling=falling, what=what_falls(days[1:]))
 
 
