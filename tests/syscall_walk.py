@@ -65,7 +65,7 @@ class Call:
         text = re.split(r"\) += ", self.text)[0]
         for pattern, new in _CHANGING:
             text = re.sub(pattern, new, text)
-        return tuple(re.findall(r'RUN[^">]*', text))
+        return tuple(re.findall(r'(?<=["<])RUN[^">]*', text))  # and not the end of O_TRUNC
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,13 @@ def test_a_call_cut_in_two_by_another_thread_is_recognised(tmp_path: Path) -> No
     assert not was_hit(Call("rename", 1, wanted.text), "KILL", tmp_path, log)
 
 
+def test_what_a_call_names_is_the_same_whether_it_was_finished_or_not() -> None:
+    asked = 'AT_FDCWD</work>, "RUN/.status.json.{pid}.2.tmp", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0644'
+    finished = Call("openat", 3, asked.format(pid=41) + ") = 4<RUN/.status.json.41.2.tmp>")
+    cut = Call("openat", 3, asked.format(pid=57) + " <unfinished ...>")
+    assert finished.paths == cut.paths == ("RUN/.status.json.tmp",)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_fifteenth_call_of_a_life(runs: FaultRuns, calls: list[Call], tmp_path: Path, fault: str) -> None:
