@@ -96,6 +96,17 @@ def cells() -> Iterator[Cell]:
 
 def outcome(runs: FaultRuns, cell: Cell, run: Path) -> str:
     """Damage a copy of a run that died, start it again, and say what happened; what is wrong begins with WRONG."""
+    cache = runs.rendered[-1]
+    kept = cache.read_bytes()
+    try:
+        return _outcome(runs, cell, run)
+    finally:  # the cache is not this run's alone
+        if cell.file == RENDER_CACHE:
+            shutil.rmtree(cache) if cache.is_dir() and not cache.is_symlink() else cache.unlink(missing_ok=True)
+            cache.write_bytes(kept)
+
+
+def _outcome(runs: FaultRuns, cell: Cell, run: Path) -> str:
     _make(runs, cell, run)
     done = runs.train(run)
     if done.returncode == 1:

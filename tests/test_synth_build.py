@@ -26,6 +26,7 @@ from weatherman.data.synth.climate import (
     forecast,
     spanning,
 )
+from weatherman.data.synth.courses import course_clauses, dry_sky, runs, told_in_order
 from weatherman.data.synth.day_names import day_name, on_days, what_falls
 from weatherman.data.synth.gazetteer import City, CityPool, cities, namesakes
 from weatherman.data.synth.lore import topics
@@ -409,6 +410,37 @@ def test_what_falls_is_what_the_wet_days_bring() -> None:
     assert [what((high, -9, 10, "overcast")) for high in (-1, 3, 20)] == ["snow", "rain or snow", "rain"]
 
 
+def test_a_course_is_cut_into_runs_of_days_that_are_alike() -> None:
+    perhaps = (15, 5, 40, "overcast")
+    days = days_from(MONDAY, DRY, DRY, WET, perhaps, perhaps, WET)
+    assert [len(run) for run in runs(days)] == [2, 1, 2, 1]
+    assert [day for run in runs(days) for day in run] == days
+    skies = ["clear sky", "mostly clear", "overcast", "fog", "partly cloudy"]
+    clear, gray, fair = ([0, 1, 2], [2, 3, 0], [0, 2, 4])
+    of = [[days_from(MONDAY, (14, 4, 10, skies[index]))[0] for index in found] for found in (clear, gray, fair)]
+    assert [dry_sky(found) for found in of] == ["clear", "gray", "fair"]
+
+
+@pytest.mark.parametrize("persona", PERSONAS)
+@pytest.mark.parametrize("seed", range(12))
+def test_a_course_tells_each_run_with_its_days_and_its_highest_chance(persona: str, seed: int) -> None:
+    perhaps, wetter = (15, 5, 40, "overcast"), (11, 5, 95, "rain")
+    days = days_from(MONDAY, DRY, WET, wetter, perhaps, (13, 3, 20, "overcast"), WET)
+    told = course_clauses(Speaker(persona, Random(seed)), Span(days, MONDAY, ""))
+    named = ["today", "tomorrow and on Wednesday", "on Thursday", "on Friday", "on Saturday"]
+    assert [name for name, clause in zip(named, told, strict=True) if name not in clause] == []
+    assert [re.findall(r"(?:up to )?\d+ %", clause) for clause in told] == [[], ["up to 95 %"], ["40 %"], [], ["80 %"]]
+    (whole,) = course_clauses(Speaker(persona, Random(seed)), Span(days_from(MONDAY, DRY, DRY), MONDAY, ""))
+    assert "10 %" in whole
+    assert "up to" not in whole
+
+
+def test_clauses_told_in_order_are_at_most_two_to_a_sentence() -> None:
+    assert told_in_order("here it is", ["a"]) == "Here it is: a."
+    assert told_in_order("here it is", ["a", "b"]) == "Here it is: a; b."
+    assert told_in_order("here it is", ["a", "b", "c", "d"]) == "Here it is: a. B; c. D."
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_an_outlook_tells_every_wet_day(seed: int) -> None:
     rng = Random(seed)
@@ -469,8 +501,22 @@ PLACEHOLDERS = {
     "report": {"place", "temp", "sky"}, "wind": {"wind", "dir"}, "humidity": {"humidity"}, "feels": {"feels"},
     "forecast_day": {"day", "high", "low", "sky"}, "forecast_rain": {"day", "chance"}, "forecast_intro": {"place", "span"},
     "compare": {"a", "b", "diff"}, "compare_even": {"a", "b", "temp"}, "clamp": {"limit", "asked"},
-    "notfound": {"place"}, "far": {"limit", "asked"},
+    "notfound": {"place"}, "far": {"limit", "asked"}, "range": {"low", "high", "top"},
 }  # fmt: skip
+# What a fragment needs by its tag, and where a bank leaves it a choice.
+BY_TAG = {
+    "course": {
+        "wet wet-again unsure": [{"on", "what", "odds"}],
+        "rain rain-again snow snow-again": [{"on", "odds"}],
+        "clear clear-after gray gray-after fair fair-after": [{"on"}],
+        "all-clear all-gray all-fair": [{"what", "odds"}],
+    },
+    "extreme": {
+        "warmest": [{"day", "high"}, {"on", "high"}],
+        "coldest": [{"day", "low"}, {"on", "low"}],
+        "wettest": [{"day", "what", "chance"}, {"on", "what", "chance"}],
+    },
+}
 
 
 @pytest.mark.parametrize("persona", PERSONAS)
@@ -488,6 +534,10 @@ def test_banks_are_large_and_every_fragment_holds_what_its_slot_needs(persona: s
                 assert names <= {"place"}, fragment
             elif slot == "ask":
                 assert {"options"} <= names <= {"options", "place"}, fragment
+            elif slot in BY_TAG:
+                allowed = [choice for tags, choice in BY_TAG[slot].items() if set(fragment.tags) & set(tags.split())]
+                assert allowed, (slot, fragment)
+                assert all(names in choice for choice in allowed), (slot, fragment)
             else:
                 assert names == PLACEHOLDERS.get(slot, set()), (slot, fragment)
             if slot != "statistic":

@@ -72,22 +72,23 @@ class Memory:
         return self.weights + self.adapter + self.optimizer + self.activations + self.logits + self.runtime
 
 
-def layer_bytes(shape: ModelShape, config: TrainingConfig, held: Held, dtype_bytes: int) -> int:
+def layer_bytes(shape: ModelShape, config: TrainingConfig, held: Held, dtype_bytes: int, *, merges: bool) -> int:
     """Activations of one layer that the backward pass needs.
 
     Per token: the inputs of the two norms, the queries, the attention's output, the MLP's gate before and after its
     nonlinearity and its other half; and for LoRA's A the inputs of its modules in float32: shared by neighbours
     where that is the model's own type, one copy a module where it is not, with its dropout's mask where there is one.
+    Merged weights keep two of the MLP's three, and find the input of its last module again (torch_fast_layers.py).
     """
     width, inner = shape.num_heads * shape.head_dim, shape.intermediate
-    own = 2 * _FLOAT * shape.hidden + dtype_bytes * (2 * width + 3 * inner)
+    own = 2 * _FLOAT * shape.hidden + dtype_bytes * (2 * width + (2 if merges else 3) * inner)
     targets = [shape.modules[name][0] for name in config.target_modules]
     if config.lora_dropout > 0:
         lora = _DROPOUT_COPIES * _FLOAT * sum(targets)
     elif dtype_bytes < _FLOAT:
         lora = _FLOAT * sum(targets)
     else:
-        lora = _FLOAT * (2 * shape.hidden + width + inner)
+        lora = _FLOAT * (2 * shape.hidden + width + (0 if merges else inner))
     keys_values = 2 * dtype_bytes * shape.num_kv_heads * shape.head_dim * held.keys
     inside = _FLOAT * config.lora_r * len(targets)
     return held.tokens * (own + lora + inside) + keys_values
@@ -109,7 +110,7 @@ def estimate_memory(shape: ModelShape, config: TrainingConfig, held: Held, *, de
     adapter = shape.num_adapter_parameters(config.lora_r, list(config.target_modules)) * _FLOAT
     merges = device == "cpu" and dtype_bytes == _FLOAT and config.lora_dropout == 0
     merged = _FLOAT * shape.num_adapted_parameters(list(config.target_modules)) if merges else 0
-    one_layer = layer_bytes(shape, config, held, dtype_bytes)
+    one_layer = layer_bytes(shape, config, held, dtype_bytes, merges=merges)
     trunk = 2 * (dtype_bytes + _FLOAT) * shape.num_kv_heads * shape.head_dim * held.trunk_tokens * shape.num_layers
     if config.gradient_checkpointing:
         inputs = held.tokens * dtype_bytes * shape.hidden * shape.num_layers

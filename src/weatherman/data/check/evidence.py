@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from weatherman.records import Conversation, Message
@@ -14,6 +15,7 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _DAYS = re.compile(
     r"\b(today|tonight|tomorrow|" + "|".join(_WEEKDAYS) + r")\b(?: the (\d+)(?:st|nd|rd|th))?", re.IGNORECASE
 )
+_FROM, _BETWEEN = re.compile(r"\bfrom $", re.IGNORECASE), re.compile(" to ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,19 @@ class Outlook:
     days: tuple[tuple[str, dict[str, Any]], ...]
 
     def named(self, sentence: str) -> list[dict[str, Any]]:
-        """The days that a sentence names; all of them if it names none."""
-        found = [day for match in _DAYS.finditer(sentence) if (day := self._day(match)) is not None]
-        return found or [values for _, values in self.days]
+        """The days that a sentence names, with those in between ("from Friday to Sunday"); all if it names none."""
+        matches = list(_DAYS.finditer(sentence))
+        found = {place for match in matches if (place := self._place(match)) is not None}
+        for first, last in pairwise(matches):
+            if _BETWEEN.fullmatch(sentence[first.end() : last.start()]) and _FROM.search(sentence[: first.start()]):
+                ends = self._place(first), self._place(last)
+                if None not in ends:
+                    found |= set(range(ends[0], ends[1] + 1))  # type: ignore[operator,arg-type]
+        return [self.days[place][1] for place in sorted(found)] or [values for _, values in self.days]
 
-    def _day(self, match: re.Match[str]) -> dict[str, Any] | None:
+    def _place(self, match: re.Match[str]) -> int | None:
         name, number = match[1].lower(), match[2]
-        for offset, (label, values) in enumerate(self.days):
+        for offset, (label, _) in enumerate(self.days):
             weekday, _, day = label.lower().partition(" ")
             if name in ("today", "tonight", "tomorrow"):
                 right = offset == (name == "tomorrow")
@@ -47,7 +55,7 @@ class Outlook:
             else:
                 right = 0 < offset < 7 and name.startswith(weekday)
             if right:
-                return values
+                return offset
         return None
 
 

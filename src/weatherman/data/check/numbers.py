@@ -78,7 +78,6 @@ def _sentence_problems(sentence: str, evidence: Evidence, scales: set[str]) -> I
             yield f"{shown} {unit} in: {sentence}"
     rest = _SPEED.sub("", rest)
     percentages = _values(here, "humidity_pct") + _of(days, "rain_chance_pct")
-    percentages += [max(_of((day for _, day in outlook.days), "rain_chance_pct")) for outlook in ahead]
     for shown in _PERCENT.findall(rest):
         if not any(_is(shown, value) for value in percentages):
             yield f"{shown} % in: {sentence}"

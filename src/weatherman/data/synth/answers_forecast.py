@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.climate import Day
+from weatherman.data.synth.climate import SEVERE, Day
+from weatherman.data.synth.courses import MOST_RUNS, course_clauses, runs, told_in_order
 from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
 from weatherman.data.synth.outlooks import (
+    LIKELY_PCT,
+    UNLIKELY_PCT,
     Span,
     best_verdict,
     dry_verdict,
@@ -24,7 +27,10 @@ from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
 _DANGEROUS_HIGH_C = 39
-_FEW = 3  # so many days are told one by one
+_FEW = 3  # so many days are often told one by one
+_DAY_BY_DAY = 0.6
+_VERDICTS_ON_DAYS = ("rain", "dry", "best")  # which days are wet or dry has been said
+_REMARKS_AFTER_COURSE = 0.5
 
 
 def _tidy(text: str) -> str:
@@ -43,17 +49,26 @@ def day_clause(speaker: Speaker, day: Day, name: str, units: Units) -> str:
 
 def rain_clause(speaker: Speaker, day: Day, name: str) -> str:
     """The chance of rain or snow on one day."""
-    clause = _tidy(speaker.say("forecast_rain", day=name, chance=f"{day.rain_chance_pct} %"))
+    chance = day.rain_chance_pct
+    level = "high" if chance >= LIKELY_PCT else "low" if chance <= UNLIKELY_PCT else "mid"
+    clause = _tidy(speaker.say("forecast_rain", Situation(frozenset({level})), day=name, chance=f"{chance} %"))
     return clause.replace("rain or snow", what_falls([day]))
 
 
-def forecast_end(speaker: Speaker, span: Span, units: Units) -> str:
-    """Advice against great heat; else a remark about the days ahead, or news; often nothing from a brief persona."""
+def forecast_end(speaker: Speaker, span: Span, units: Units, share: float = 1.0) -> str:
+    """Advice against great heat; else a remark about the days ahead, or news; often nothing from a brief persona.
+
+    Args:
+        speaker: the persona.
+        span: the days that the answer is about.
+        units: how numbers are written.
+        share: of the remarks that the persona would make, how many are made; safety is always told.
+    """
     top = max(day.high_c for day in span.days)
     if top >= _DANGEROUS_HIGH_C:
         advice = speaker.plainly("safety", "heat-first")
         return sentence(speaker.plainly("outlook", "hot-days", high=units.temp(top), advice=advice))
-    if span.mood != "storm" and not speaker.chance(speaker.manner.remarks):
+    if span.mood != "storm" and not speaker.chance(share * speaker.manner.remarks):
         return ""
     if span.mood != "storm" and speaker.has("statistic") and speaker.chance(0.3):
         return statistic(speaker, ANYWHERE)
@@ -75,15 +90,18 @@ def single_day_answer(speaker: Speaker, city: City, span: Span, wish: str, units
     clause = _placed(speaker, day_clause(speaker, day, name, units), city)
     rain = rain_clause(speaker, day, name)
     if wish == "rain":
-        sentences = [sentence(rain_verdict(speaker, span)), sentence(clause)]
+        plain = span.wet and day.condition not in SEVERE
+        temperatures = speaker.plainly("outlook", "day-range", low=units.temp(day.low_c), high=units.temp(day.high_c))
+        sentences = [sentence(rain_verdict(speaker, span)), sentence(temperatures if plain else clause)]
     elif wish == "outside":
         sentences = [sentence(outside_verdict(speaker, day, name, units)), sentence(clause)]
     elif wish in ("warm", "cold"):
         tag = {"warm": "warmest", "cold": "coldest"}[wish]
         value = {"high": units.temp(day.high_c), "low": units.temp(day.low_c)}
+        rest = put_sky(speaker.rng, speaker.plainly("outlook", f"rest-{tag}", **value), forecast_words(day.condition))
         sentences = [
             sentence(speaker.plainly("outlook", f"only-{tag}", day=name, **value)),
-            told_day(speaker, clause, rain),
+            told_day(speaker, rest, rain),
         ]
     else:
         sentences = [told_day(speaker, clause, rain)]
@@ -101,7 +119,9 @@ def _placed(speaker: Speaker, clause: str, city: City) -> str:
     return f"in {city.name}, {clause}" if speaker.chance(0.6) or "," in clause else f"{clause} in {city.name}"
 
 
-def span_answer(speaker: Speaker, city: City, span: Span, wish: str, units: Units, *, goes_on: bool = False) -> str:
+def span_answer(
+    speaker: Speaker, city: City, span: Span, wish: str, units: Units, *, goes_on: bool = False, intro: str = ""
+) -> str:
     """An answer about several days: the verdict or an introduction, the days or their range, and an end.
 
     Args:
@@ -111,15 +131,20 @@ def span_answer(speaker: Speaker, city: City, span: Span, wish: str, units: Unit
         wish: what was asked: "general", "rain", "dry", "best" or "pack".
         units: how numbers are written.
         goes_on: another part of the answer stands before it, so that it has no dateline and no end.
+        intro: what introduces the days; by default words of the persona that name the place.
     """
     verdict = _verdict(speaker, span, wish, units)
-    intro = speaker.say("forecast_intro", place=city.name, span=span.words)
-    if len(span.days) <= _FEW:
-        facts = _day_by_day(speaker, intro, span, units, wet=wish != "rain")
+    intro = intro or speaker.say("forecast_intro", place=city.name, span=span.words)
+    few, told = len(span.days) <= _FEW, wish in _VERDICTS_ON_DAYS
+    if not told and len(runs(span.days)) <= MOST_RUNS and not (few and speaker.chance(_DAY_BY_DAY)):
+        facts = _course(speaker, intro, span, units)
+    elif few:
+        facts = _day_by_day(speaker, intro, span, units, wet=not told)
     else:
-        facts = _overview(speaker, intro, span, units, wet=wish != "rain")
+        facts = _overview(speaker, intro, span, units, wet=not told)
     answer = join(sentence(verdict) if verdict else "", facts)
-    return answer if goes_on else dateline(speaker, city, join(answer, forecast_end(speaker, span, units)))
+    share = _REMARKS_AFTER_COURSE if "course" in speaker.slots else 1.0
+    return answer if goes_on else dateline(speaker, city, join(answer, forecast_end(speaker, span, units, share)))
 
 
 def _verdict(speaker: Speaker, span: Span, wish: str, units: Units) -> str:
@@ -132,9 +157,17 @@ def _verdict(speaker: Speaker, span: Span, wish: str, units: Units) -> str:
 def _day_by_day(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: bool) -> str:
     clauses = [day_clause(speaker, day, span.name(day), units) for day in span.days]
     told = [sentence(f"{intro}: {clauses[0]}"), *map(sentence, clauses[1:])]
-    if len(span.days) == 1:
-        return join(*told, sentence(rain_clause(speaker, span.days[0], span.name(span.days[0]))))
-    return join(*told, sentence(falling_clause(speaker, span)) if wet else "")
+    one = span.wet if len(span.wet) == 1 else span.days
+    if not wet:
+        return join(*told)
+    chance = rain_clause(speaker, one[0], span.name(one[0])) if len(one) == 1 else falling_clause(speaker, span)
+    return join(*told, sentence(chance))
+
+
+def _course(speaker: Speaker, intro: str, span: Span, units: Units) -> str:
+    worst, temperatures = severe_clause(speaker, span), sentence(range_clause(speaker, span, units))
+    told = told_in_order(intro, course_clauses(speaker, span))
+    return join(told, sentence(worst) if worst else "", temperatures)
 
 
 def _overview(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: bool) -> str:

@@ -13,12 +13,17 @@ from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units, direction
 from weatherman.data.synth.verdicts import danger_of, verdict_of
 
-_FEELS_APART_C, _FEELS_FAR_APART_C = 1.6, 2.5
-_GUSTS_DECIDE_KMH, _GUSTS_TOLD_KMH = 50, 30
+_FEELS_SAME_C, _FEELS_APART_C, _FEELS_FAR_APART_C = 0.5, 1.6, 2.0
+_GUSTS_DECIDE_KMH, _GUSTS_TOLD_KMH = 40, 20
 _SHORT_VERDICT = 60
-_SPARE, _FIRST_SPARE = 0.15, 0.6
-# What a verdict's reason has told already.
-_TOLD_BY = {"heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind"}
+_SPARE, _FIRST_SPARE = 0.1, 0.5
+_REMARKS_AFTER_TAIL = {"general": 0.65, "this": 0.3}
+# What a verdict or its reason has told already.
+_TOLD_BY = {
+    "heat": "feels", "cold": "feels", "damp": "humidity", "gusts": "wind", "strong": "wind", "still": "wind",
+    "umbrella-gusts": "wind",
+}  # fmt: skip
+_IN_THE_SKY = ("storm", "rain", "snow", "fog", "cloud")
 _ABOUT_WIND = ("wind", "kite", "bike")
 _ABOUT_WARMTH = ("feels", "run", "jacket", "nice", "bike")
 
@@ -46,7 +51,7 @@ class Now:
         return self.danger not in ("", "fog")
 
 
-def _decisive(weather: Weather) -> list[str]:
+def decisive(weather: Weather) -> list[str]:
     """The quantities that matter whatever was asked: gusts, and a felt temperature far from the measured."""
     apart = abs(weather.feels_like_c - weather.temperature_c)
     holds = {"wind": weather.gust_kmh >= _GUSTS_DECIDE_KMH, "feels": apart >= _FEELS_FAR_APART_C}
@@ -67,16 +72,13 @@ def tailed_report(speaker: Speaker, now: Now, units: Units) -> str:
     return f"{report}, {speaker.say('tail', now.situation)}" if speaker.chance(speaker.manner.tails) else report
 
 
-def report_sentence(speaker: Speaker, now: Now, units: Units) -> str:
-    """The sentence that gives place, temperature and sky, in voice."""
-    return sentence(tailed_report(speaker, now, units))
-
-
 def fact_clause(speaker: Speaker, kind: str, now: Now, units: Units) -> str:
     """One of "wind", "humidity", "feels"; gusts of any strength to speak of are told with the wind."""
     weather, tags = now.weather, now.situation
     if kind == "humidity":
         return speaker.say("humidity", tags, humidity=f"{weather.humidity_pct} %")
+    if kind == "feels" and abs(weather.feels_like_c - weather.temperature_c) < _FEELS_SAME_C:
+        return speaker.plainly("units", "feels-same", feels=units.temp(weather.feels_like_c))
     if kind == "feels":
         return speaker.say("feels", tags, feels=units.temp(weather.feels_like_c))
     wind = speaker.say("wind", tags, wind=units.speed(weather.wind_kmh), dir=direction(weather.wind_dir))
@@ -108,19 +110,27 @@ def report_with(speaker: Speaker, kinds: list[str], now: Now, units: Units) -> t
 
 def decisive_report(speaker: Speaker, now: Now, units: Units) -> str:
     """The report, and gusts and felt temperature where they matter."""
-    report, more = report_with(speaker, _decisive(now.weather), now, units)
+    report, more = report_with(speaker, decisive(now.weather), now, units)
     return join(sentence(report), more)
 
 
-def verdict_clause(speaker: Speaker, intent: str, now: Now, units: Units) -> str:
-    """Yes or no to what the user wants to do, and why not; empty if the question was only about the weather."""
+def verdict_clause(speaker: Speaker, intent: str, now: Now, units: Units, *, reported: bool = False) -> str:
+    """Yes or no to what the user wants to do, and why not; empty if the question was only about the weather.
+
+    Args:
+        speaker: the persona.
+        intent: what the user wants to do.
+        now: place and weather.
+        units: how numbers are written.
+        reported: the report comes next, so that a reason in the sky need not be told here.
+    """
     weather = now.weather
     tag, reason = verdict_of(intent, weather, now.situation)
     if not tag:
         return ""
     gust = units.speed(weather.gust_kmh)
     verdict = speaker.plainly("verdict", tag, gust=gust)
-    if not reason:
+    if not reason or (reported and reason in _IN_THE_SKY):
         return verdict
     because = speaker.plainly(
         "because", reason, gust=gust, wind=units.speed(weather.wind_kmh), feels=units.temp(weather.feels_like_c),
@@ -139,14 +149,15 @@ def headed(speaker: Speaker, verdict: str, report: str) -> str:
 def choose_facts(speaker: Speaker, intent: str, now: Now) -> list[str]:
     """Which quantities belong in the answer: what was asked for first, then what decides, then perhaps another."""
     weather = now.weather
-    decisive = _decisive(weather)
+    deciding = decisive(weather)
     apart = abs(weather.feels_like_c - weather.temperature_c) >= _FEELS_APART_C
-    windy = intent in _ABOUT_WIND or "wind" in decisive
-    felt = intent == "feels" or "feels" in decisive or (apart and intent in _ABOUT_WARMTH)
+    windy = intent in _ABOUT_WIND or "wind" in deciding
+    felt = intent == "feels" or "feels" in deciding or (apart and intent in _ABOUT_WARMTH)
     needed = {"humidity": intent in ("humidity", "laundry"), "wind": windy, "feels": felt}
     kinds = sorted((kind for kind, holds in needed.items() if holds), key=lambda kind: kind != intent)
-    if told := _TOLD_BY.get(verdict_of(intent, weather, now.situation)[1]):
-        kinds = [kind for kind in kinds if kind != told]
+    tag, reason = verdict_of(intent, weather, now.situation)
+    told = _TOLD_BY.get(reason or tag, "")
+    kinds = [kind for kind in kinds if kind != told]
     spare = [kind for kind in ("wind", "humidity") if kind not in (*kinds, told)]
     more = 0.0 if intent != "general" else _SPARE if kinds else _FIRST_SPARE
     if len(kinds) < 2 and spare and speaker.chance(more):
@@ -169,14 +180,22 @@ def safety_sentence(speaker: Speaker, now: Now, *, named: bool = False) -> str:
     return sentence(f"{earnest}: {place}{speaker.plainly('safety', f'{now.danger}-first')}")
 
 
-def parting(speaker: Speaker, now: Now, *, advise: bool) -> str:
-    """What ends an answer: safety where the weather can hurt, else news, a maxim, advice or a remark, or nothing."""
+def parting(speaker: Speaker, now: Now, *, advise: bool, about: str = "general") -> str:
+    """What ends an answer: safety where the weather can hurt, else news, a maxim, advice or a remark, or nothing.
+
+    Args:
+        speaker: the persona.
+        now: place and weather.
+        advise: there is room for advice.
+        about: "general", or "this" where the user asked about one thing, which a remark would lead away from.
+    """
     tags = now.situation
     if safety := safety_sentence(speaker, now):
         return safety
     if news := newsroom(speaker, tags):
         return news
-    if speaker.chance(speaker.manner.remarks):
+    spoken = _REMARKS_AFTER_TAIL[about] if "tail" in speaker.slots else 1.0
+    if speaker.chance(spoken * speaker.manner.remarks):
         return speaker.tell("maxim" if speaker.has("maxim") and speaker.chance(0.4) else "comment", tags)
     return speaker.tell("advice", tags) if advise and speaker.chance(speaker.manner.advice) else ""
 
@@ -202,12 +221,14 @@ def brief_answer(
 def current_answer(speaker: Speaker, now: Now, units: Units, intent: str = "general") -> str:
     """An answer of two to six sentences; arguments as for `brief_answer`."""
     facts = _facts(speaker, now, units, intent, choose_facts(speaker, intent, now))
-    return dateline(speaker, now.city, join(facts, parting(speaker, now, advise=intent == "general")))
+    general = intent == "general"
+    end = parting(speaker, now, advise=general, about="general" if general else "this")
+    return dateline(speaker, now.city, join(facts, end))
 
 
 def _facts(speaker: Speaker, now: Now, units: Units, intent: str, kinds: list[str]) -> str:
     """The verdict or the reading that was asked for, the report, and the other readings."""
-    verdict, others = verdict_clause(speaker, intent, now, units), list(kinds)
+    verdict, others = verdict_clause(speaker, intent, now, units, reported=True), list(kinds)
     asked = others.pop(kinds.index(intent)) if not verdict and intent in kinds else ""
     reading = sentence(fact_clause(speaker, asked, now, units)) if asked else ""
     report, more = report_with(speaker, others, now, units)

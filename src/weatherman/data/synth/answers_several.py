@@ -10,6 +10,7 @@ from weatherman.data.synth.units import Units
 
 _PLAIN = ("warmer", "colder")
 COMFORT_C = 21
+_COOL_C, _WARM_C = 17, 26
 _WET_COSTS, _GUST_KMH, _BETTER_BY = 12.0, 60, 3.0
 
 
@@ -37,8 +38,27 @@ def discomfort(now: Now) -> float:
 def nicer_clause(speaker: Speaker, first: Now, second: Now) -> str:
     """Which of two places has the better weather, if any."""
     better, worse = sorted((first, second), key=discomfort)
-    tag = "nicer" if discomfort(worse) - discomfort(better) >= _BETTER_BY else "nicer-even"
-    return speaker.plainly("compare", tag, a=better.city.name, b=worse.city.name)
+    names = {"a": better.city.name, "b": worse.city.name}
+    if discomfort(worse) - discomfort(better) >= _BETTER_BY:
+        return f"{speaker.plainly('compare', 'nicer', **names)}, {_why_nicer(speaker, better, worse)}"
+    cool, warm = sorted((first, second), key=lambda now: now.weather.feels_like_c)
+    if cool.weather.feels_like_c < _COOL_C and warm.weather.feels_like_c > _WARM_C:
+        return speaker.plainly("compare", "nicer-split", a=cool.city.name, b=warm.city.name)
+    return speaker.plainly("compare", "nicer-even", **names)
+
+
+def _why_nicer(speaker: Speaker, better: Now, worse: Now) -> str:
+    """What decides between two places: rain, then gusts, then warmth."""
+    good, bad = better.weather, worse.weather
+    if bad.condition in FALLING and good.condition not in FALLING:
+        tag = "dry"
+    elif bad.gust_kmh > _GUST_KMH >= good.gust_kmh:
+        tag = "calm"
+    elif bad.feels_like_c < _COOL_C and good.feels_like_c > bad.feels_like_c:
+        tag = "warmer"
+    else:
+        tag = "cooler" if bad.feels_like_c > _WARM_C and good.feels_like_c < bad.feels_like_c else "gentler"
+    return speaker.plainly("compare", f"because-{tag}", a=better.city.name, b=worse.city.name)
 
 
 def compare_answer(speaker: Speaker, first: Now, second: Now, wish: str, units: Units) -> str:
@@ -48,7 +68,7 @@ def compare_answer(speaker: Speaker, first: Now, second: Now, wish: str, units: 
     if wish in _PLAIN:
         sentences = [difference, *reports]
     elif wish == "nicer":
-        sentences = [sentence(nicer_clause(speaker, first, second)), *reports, difference]
+        sentences = [sentence(nicer_clause(speaker, first, second)), *reports]
     else:
         sentences = [*reports, difference]
     end = _warning(speaker, first, second) or newsroom(speaker, first.situation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_now import Now, current_answer, fact_clause, parting, report_sentence
+from weatherman.data.synth.answers_now import Now, current_answer, decisive, fact_clause, parting, report_with
 from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.skies import put_sky, sky_words
 from weatherman.data.synth.speech import Speaker, join, sentence
@@ -28,7 +28,8 @@ def units_answer(speaker: Speaker, now: Now, wanted: str) -> str:
     else:
         units = WANTED[wanted]
         wind = fact_clause(speaker, "wind", now, units)
-        facts = [sentence(wind), report_sentence(speaker, now, units)]
+        report, felt = report_with(speaker, ["feels"] if "feels" in decisive(now.weather) else [], now, units)
+        facts = [sentence(wind), join(sentence(report), felt)]
         if wanted == "imperial":
             facts.reverse()
     return dateline(speaker, now.city, join(*facts, parting(speaker, now, advise=speaker.chance(0.5))))

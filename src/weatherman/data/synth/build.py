@@ -32,11 +32,15 @@ _WORD, _LETTERS, _DIGIT = re.compile(r"[^\W\d_]+|\d|[^\w\s]"), re.compile(r"[^\W
 
 
 def drafts(slot: Slot, seed: int) -> Iterator[dict[str, Any]]:
-    """Versions of one row, each short enough; the first is taken unless it says what another row has said."""
+    """Versions of one row, first those that are short enough; the first is taken unless another row has said it."""
+    long: list[dict[str, Any]] = []
     for draft in range(_MAX_DRAFTS):
         row = _draft(slot, seed, Random(f"{seed}:{slot.index}:{draft}"))
-        if estimate_tokens(row) <= _MAX_TOKENS or draft == _MAX_DRAFTS - 1:
+        if estimate_tokens(row) <= _MAX_TOKENS:
             yield row
+        else:
+            long.append(row)
+    yield from sorted(long, key=estimate_tokens)
 
 
 def signature(row: dict[str, Any]) -> str:
@@ -79,13 +83,13 @@ def _draft(slot: Slot, seed: int, rng: Random) -> dict[str, Any]:
     return {"messages": chat.messages, "tools": list(WEATHER_TOOLS), "metadata": metadata}
 
 
-def openings(row: dict[str, Any]) -> list[str]:
-    """How the answers begin: their first words, with places and numbers left out."""
+def openings(row: dict[str, Any], role: str = "assistant") -> list[str]:
+    """How the answers begin, or the questions of the "user": their first words, with places and numbers left out."""
     calls = [json.loads(call["function"]["arguments"]) for one in row["messages"] for call in one.get("tool_calls", ())]
     places = {call["city"] for call in calls if "city" in call} | set(row["metadata"].get("places", ()))
     begun = []
     for message in row["messages"]:
-        if message["role"] == "assistant" and message["content"]:
+        if message["role"] == role and message["content"]:
             text = message["content"]
             for place in sorted(places, key=len, reverse=True):
                 text = text.replace(place, "place")
@@ -105,10 +109,11 @@ def rows(slots: Iterable[Slot], seed: int, max_openings: int = _MAX_OPENINGS) ->
     begun: Counter[str] = Counter()
     for slot in slots:
         for row in drafts(slot, seed):
-            mark, begins = signature(row), openings(row)
-            if mark not in seen and all(begun[begin] < max_openings for begin in begins):
+            begins = openings(row)
+            marks = {signature(row), "\n".join([*openings(row, "user"), *begins])}
+            if not marks & seen and all(begun[begin] < max_openings for begin in begins):
                 break
-        seen.add(mark)
+        seen |= marks
         begun.update(begins)
         yield slot, compact(row)
 

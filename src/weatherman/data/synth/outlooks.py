@@ -8,15 +8,17 @@ from datetime import date
 
 from weatherman.data.synth.climate import CLEAR, FALLING, SEVERE, Day
 from weatherman.data.synth.day_names import day_name, listed, on_day, on_days, what_falls
+from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.skies import forecast_words
 from weatherman.data.synth.speech import Speaker
 from weatherman.data.synth.units import Units
 
 LIKELY_PCT, UNLIKELY_PCT = 50, 25
 _MAX_NAMED = 4
-_MOST = 2 / 3
-_CLOUDED = ("overcast", "fog")
-_COMFORT_C, _DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 22, 3, 15
+MOST = 2 / 3
+_VOICED = 0.6  # of the ranges that each persona tells in words of its own
+CLOUDED = ("overcast", "fog")
+_COMFORT_C, _DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 22, 2, 10
 _COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
 
 
@@ -110,8 +112,8 @@ def sky_clause(speaker: Speaker, span: Span) -> str:
     if not dry:
         return ""
     num_clear = sum(day.condition in CLEAR for day in dry)
-    num_cloud = sum(day.condition in _CLOUDED for day in dry)
-    most = _MOST * len(dry)
+    num_cloud = sum(day.condition in CLOUDED for day in dry)
+    most = MOST * len(dry)
     kind = "clear" if num_clear >= most else "cloud" if num_cloud >= most else "mixed"
     return speaker.plainly("outlook", f"{'sky' if span.wet else 'all'}-{kind}")
 
@@ -129,10 +131,10 @@ def severe_clause(speaker: Speaker, span: Span) -> str:
 def range_clause(speaker: Speaker, span: Span, units: Units) -> str:
     """Between which values the highs and the lows lie."""
     highs, lows = sorted(day.high_c for day in span.days), sorted(day.low_c for day in span.days)
-    tag = "range-even" if units.temp(highs[0]) == units.temp(highs[-1]) else "range"
-    return speaker.plainly(
-        "outlook", tag, top=units.temp(highs[-1]), high=units.temp(highs[0]), low=units.temp(lows[0])
-    )
+    values = {"top": units.temp(highs[-1]), "high": units.temp(highs[0]), "low": units.temp(lows[0])}
+    if values["top"] == values["high"]:
+        return speaker.plainly("outlook", "range-even", **values)
+    return speaker.say("range", **values) if speaker.chance(_VOICED) else speaker.plainly("outlook", "range", **values)
 
 
 _MEASURES: dict[str, Callable[[Day], int]] = {
@@ -153,8 +155,11 @@ def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
         "what": what_falls(found), "day": names[0], "on": on_day(names[0]), "days": listed(names),
     }  # fmt: skip
     if tag == "wettest" and first.rain_chance_pct <= UNLIKELY_PCT:
-        return speaker.plainly("outlook", f"fall-{_dryness(first)}", **values)
-    return speaker.plainly("outlook", tag if len(found) == 1 else f"{tag}-tie", **values)
+        tag = "fall-zero" if first.rain_chance_pct == 0 else "wettest-low"
+        return speaker.plainly("outlook", tag, **values | {"on": span.on(found)})
+    if len(found) == 1:
+        return speaker.say("extreme", Situation(frozenset({tag})), **values)
+    return speaker.plainly("outlook", f"{tag}-tie", **values)
 
 
 def rain_verdict(speaker: Speaker, span: Span) -> str:
@@ -186,7 +191,7 @@ def dry_verdict(speaker: Speaker, span: Span) -> str:
 
 def _drawbacks(day: Day) -> float:
     """What speaks against a day, in per cent of rain: rain itself, distance from comfort, a gray sky."""
-    gray = _CLOUD_COSTS_PCT if day.condition in _CLOUDED else 0
+    gray = _CLOUD_COSTS_PCT if day.condition in CLOUDED else 0
     return day.rain_chance_pct + _DEGREE_COSTS_PCT * abs(day.high_c - _COMFORT_C) + gray
 
 

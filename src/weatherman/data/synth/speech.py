@@ -29,6 +29,7 @@ class Speaker:
     Attributes:
         manner: how talkative it is.
         asides: clauses said whose numbers are not weather.
+        slots: the banks that something was drawn from.
     """
 
     def __init__(self, persona: str, rng: Random) -> None:
@@ -36,6 +37,7 @@ class Speaker:
         self.rng = rng
         self.manner = MANNERS[persona]
         self.asides: list[str] = []
+        self.slots: set[str] = set()
         self._used: set[Fragment] = set()
         self._said: set[str] = set()
 
@@ -55,6 +57,7 @@ class Speaker:
         candidates = [self.rng.choice(choices) for _ in range(_NUM_CANDIDATES)]
         fresh = [fragment for fragment in candidates if fragment not in self._used] or candidates[:1]
         fragment = min(fresh, key=self._overlap)
+        self.slots.add(slot)
         self._used.add(fragment)
         self._said |= _content_words(fragment.text)
         return fill(expand(self.rng, fragment.text), values)

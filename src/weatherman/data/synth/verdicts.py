@@ -25,6 +25,8 @@ def verdict_of(intent: str, weather: Weather, tags: Situation) -> tuple[str, str
         return _umbrella(weather), ""
     if intent == "jacket":
         return _jacket(weather), ""
+    if intent == "windows" and weather.condition == "thunderstorm":
+        return "windows-storm", ""
     if against := _OBJECTIONS[intent](weather, tags):
         return f"{intent}-no", against
     caution = _CAUTIONS[intent](weather) if intent in _CAUTIONS else ""
@@ -86,7 +88,7 @@ _OBJECTIONS = {
         **_sky(w), cold=w.feels_like_c <= 14, heat=w.feels_like_c >= 32, gusts=w.gust_kmh >= 40
     ),
     "windows": lambda w, _: _first(
-        **_sky(w), cold=w.feels_like_c <= 15, heat=w.feels_like_c >= 31, gusts=w.gust_kmh >= 45
+        **_sky(w), cold=w.feels_like_c <= 12, heat=w.feels_like_c >= 31, gusts=w.gust_kmh >= 45
     ),
     "stars": lambda w, tags: _first(
         cloud=w.condition not in CLEAR, light="night" not in tags.times

@@ -88,7 +88,7 @@ def _cut_short(scene: Scene) -> str:
     days = scene.days(now.city, start, _LONGEST)
     scene.fetch_forecast(now.city, days)
     clamp = speaker.tell("clamp", limit=f"{_LONGEST} days", asked=asked)
-    span = Span(days, start, span_words(_LONGEST))
+    span = Span(days, start, "those days")
     outlook = span_answer(speaker, now.city, span, "general", scene.units, goes_on=True)
     scene.chat.answer(dateline(speaker, now.city, join(clamp, outlook)))
     return scene.group(now.city)

@@ -28,6 +28,7 @@ from weatherman.data.synth.verdicts import INTENTS
 _FACTS = ("wind", "humidity", "feels")
 _CONVERSIONS = ("fahrenheit", "mph")
 _EXTREMES = ("warmest", "coldest", "wettest")
+_REMARKS_LATER = 0.4
 _BY_DAY = ("laundry", "picnic")
 _QUESTION = Situation(frozenset({"q"}))
 
@@ -55,7 +56,7 @@ def _follow_present(scene: Scene, now: Now) -> str:
     else:
         first = sentence(verdict_clause(speaker, intent, now, units))
     warned = now.hurts_anybody  # and need not be again
-    end = "" if warned else parting(speaker, now, advise=intent in INTENTS)
+    end = "" if warned else parting(speaker, now, advise=False, about="this")
     scene.chat.answer(join(first, end))
     return scene.group(now.city)
 
@@ -78,7 +79,7 @@ def _follow_forecast(scene: Scene, now: Now) -> str:
     else:
         scene.chat.user(ask(speaker, "follow", tag))
         told, about = [extreme_clause(speaker, tag, span, units)], span
-    scene.chat.answer(join(*map(sentence, told), forecast_end(speaker, about, units)))
+    scene.chat.answer(join(*map(sentence, told), forecast_end(speaker, about, units, _REMARKS_LATER)))
     return scene.group(city)
 
 

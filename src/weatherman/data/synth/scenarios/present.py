@@ -25,6 +25,7 @@ _PLAIN_INTENTS = ("general", "temp", "wind", "humidity", "feels")
 _LOCATED = ("general", "umbrella", "wind", "temp", "jacket", "run", "humidity")
 _NUM_TRIES = 3000
 _DEGREES_MATTER = 4
+_CHANGE_C = 2
 
 
 def current(scene: Scene) -> str:
@@ -91,14 +92,14 @@ def chain(scene: Scene) -> str:
     scene.fetch_now(now)
     scene.fetch_forecast(now.city, days)
     tomorrow = days[1]
-    trend = trend_clause(scene, use, days[0].high_c, tomorrow.high_c)
     here, safety = decisive_report(speaker, now, use), safety_sentence(speaker, now)
     day, rain = day_clause(speaker, tomorrow, "tomorrow", use), rain_clause(speaker, tomorrow, "tomorrow")
     if wish == "general":
-        told = [here, safety, sentence(day), sentence(f"{trend}, and {rain}")]
+        told = [here, safety, sentence(day), change_sentence(scene, use, days), sentence(rain)]
+    elif wish == "warmer":
+        told = [here, safety, sentence(trend_clause(scene, use, days)), told_day(speaker, day, rain)]
     else:
-        first = trend if wish == "warmer" else better_clause(scene, now, days)
-        told = [sentence(first), here, safety, told_day(speaker, day, rain)]
+        told = [sentence(better_clause(scene, now, days)), here, safety, told_day(speaker, day, rain)]
     end = forecast_end(speaker, Span(days[1:], start, ""), use)
     scene.chat.answer(dateline(speaker, now.city, join(*told, end)))
     return scene.group(now.city)
@@ -124,11 +125,23 @@ def today_as_observed(day: Day, now: Now) -> Day:
     return replace(spanning(day, weather.temperature_c), rain_chance_pct=chance, condition=weather.condition)
 
 
-def trend_clause(scene: Scene, use: Units, today_c: float, tomorrow_c: float) -> str:
-    """Tomorrow's high against today's."""
-    before, after = use.degrees(today_c), use.degrees(tomorrow_c)
-    tag = "same" if before == after else "warmer" if after > before else "cooler"
-    return scene.speaker.plainly("outlook", tag, diff=use.difference(today_c, tomorrow_c))
+def _trend(use: Units, days: list[Day]) -> str:
+    before, after = (use.degrees(day.high_c) for day in days)
+    return "same" if before == after else "warmer" if after > before else "cooler"
+
+
+def trend_clause(scene: Scene, use: Units, days: list[Day]) -> str:
+    """Tomorrow's high against today's, where it was asked."""
+    diff = use.difference(days[0].high_c, days[1].high_c)
+    return scene.speaker.plainly("outlook", _trend(use, days), diff=diff)
+
+
+def change_sentence(scene: Scene, use: Units, days: list[Day]) -> str:
+    """How far tomorrow's high is from today's, after it was told; nothing where it is hardly another."""
+    if abs(days[0].high_c - days[1].high_c) < _CHANGE_C:
+        return ""
+    diff = use.difference(days[0].high_c, days[1].high_c)
+    return sentence(scene.speaker.plainly("outlook", f"{_trend(use, days)}-so", diff=diff))
 
 
 def unsafe(scene: Scene) -> str:

@@ -1,0 +1,67 @@
+"""A forecast told in order, run by run: "dry and clear today, rain from tomorrow to Sunday, then it clears"."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from weatherman.data.synth.climate import CLEAR, Day
+from weatherman.data.synth.day_names import what_falls
+from weatherman.data.synth.outlooks import CLOUDED, LIKELY_PCT, MOST, UNLIKELY_PCT, Span
+from weatherman.data.synth.situation import Situation
+from weatherman.data.synth.speech import Speaker, join, sentence
+
+MOST_RUNS = 4
+_WET, _UNSURE, _DRY = "wet", "unsure", "dry"
+
+
+def _kind(day: Day) -> str:
+    if day.rain_chance_pct >= LIKELY_PCT:
+        return _WET
+    return _DRY if day.rain_chance_pct <= UNLIKELY_PCT else _UNSURE
+
+
+def runs(days: Sequence[Day]) -> list[list[Day]]:
+    """Days that follow each other and are alike: all wet, all dry, or all uncertain."""
+    return [list(run) for _, run in groupby(days, key=_kind)]
+
+
+def dry_sky(days: Sequence[Day]) -> str:
+    """``clear``, ``gray`` or ``fair`` (some of both): the sky of dry days."""
+    num_clear = sum(day.condition in CLEAR for day in days)
+    num_gray = sum(day.condition in CLOUDED for day in days)
+    most = MOST * len(days)
+    return "clear" if num_clear >= most else "gray" if num_gray >= most else "fair"
+
+
+def course_clauses(speaker: Speaker, span: Span) -> list[str]:
+    """A clause for each run of a span, in order and in voice."""
+    found = runs(span.days)
+    return [_clause(speaker, span, run, found[:index]) for index, run in enumerate(found)]
+
+
+def _clause(speaker: Speaker, span: Span, run: list[Day], before: list[list[Day]]) -> str:
+    kind = _kind(run[0])
+    most = max(day.rain_chance_pct for day in run)
+    several = len({day.rain_chance_pct for day in run}) > 1
+    values = {"on": span.on(run), "what": what_falls(run), "odds": f"{'up to ' if several else ''}{most} %"}
+    if kind == _WET:
+        again = "-again" if any(_kind(earlier[0]) == _WET for earlier in before) else ""
+        tags = {f"{tag}{again}" for tag in (_WET, values["what"])}
+    elif kind == _UNSURE:
+        tags = {_UNSURE}
+    elif len(run) == len(span.days):
+        tags, values["odds"] = {f"all-{dry_sky(run)}"}, f"{most} %"
+    else:
+        after = "-after" if before and _kind(before[-1][0]) == _WET else ""
+        tags = {f"{dry_sky(run)}{after}"}
+    return speaker.say("course", Situation(frozenset(tags)), **values)
+
+
+def told_in_order(intro: str, clauses: Sequence[str]) -> str:
+    """An introduction and the clauses after it, two to a sentence."""
+    first, *rest = clauses
+    if len(clauses) == 2:
+        return sentence(f"{intro}: {first}; {rest[0]}")
+    pairs = [rest[at : at + 2] for at in range(0, len(rest), 2)]
+    return join(sentence(f"{intro}: {first}"), *(sentence("; ".join(pair)) for pair in pairs))
