@@ -128,7 +128,12 @@ def test_a_number_must_be_of_the_place_that_the_sentence_names() -> None:
         ("Tomorrow goes from 5 °C to 12 °C.", 0),
         ("Today reaches 10 °C, Wednesday 15 °C.", 0),
         ("Tuesday reaches 15 °C.", 1),
-        ("Tomorrow has a chance of 80 %.", 2 - 2),  # the highest of all days may be told of all days
+        ("Tomorrow has a chance of 80 %.", 1),
+        ("The chance goes up to 80 %.", 0),
+        ("From Thursday to Saturday the chance of rain is up to 60 %.", 0),
+        ("From Thursday to Saturday it is 35 % or more.", 0),  # of the Friday in between
+        ("On Thursday and Saturday it is 35 %.", 1),
+        ("It goes from Thursday to Saturday at 45 %.", 1),
         ("Tomorrow has a chance of 60 %.", 1),
         ("Monday the 9th reaches 14 °C.", 0),
         ("Monday the 9th reaches 10 °C.", 1),

@@ -16,7 +16,7 @@ from weatherman.data.synth.verdicts import danger_of, verdict_of
 _FEELS_SAME_C, _FEELS_APART_C, _FEELS_FAR_APART_C = 0.5, 1.6, 2.0
 _GUSTS_DECIDE_KMH, _GUSTS_TOLD_KMH = 40, 20
 _SHORT_VERDICT = 60
-_SPARE, _FIRST_SPARE = 0.1, 0.5
+_SPARE, _FIRST_SPARE = 0.1, 0.4
 _REMARKS_AFTER_TAIL = {"general": 0.65, "this": 0.3}
 # What a verdict or its reason has told already.
 _TOLD_BY = {

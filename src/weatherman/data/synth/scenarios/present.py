@@ -106,7 +106,9 @@ def chain(scene: Scene) -> str:
 
 
 def better_clause(scene: Scene, now: Now, days: list[Day]) -> str:
-    """Whether tomorrow improves on today: first by what falls, then by warmth."""
+    """Whether tomorrow improves on today: first by thunder, then by what falls, then by warmth."""
+    if now.weather.condition == "thunderstorm" != days[1].condition:
+        return scene.speaker.plainly("outlook", "storm-passes")
     wet, wet_then = now.weather.condition in FALLING, days[1].rain_chance_pct >= LIKELY_PCT
     if wet != wet_then:
         tag = "better-dry" if wet else "worse-wet"
