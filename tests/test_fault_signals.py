@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,8 @@ def test_asked_twice_it_leaves_at_once_and_loses_no_checkpoint(
     assert fault_runs.difference(run) == ""
 
 
-def test_suspended_run_is_stalled_and_goes_on_when_told(fault_runs: FaultRuns, tmp_path: Path) -> None:
+@pytest.mark.parametrize("minutes", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_suspended_run_is_stalled_and_goes_on_when_told(fault_runs: FaultRuns, tmp_path: Path, minutes: int) -> None:
     run = tmp_path / "run"
     stop = (
         "import os, signal\nfrom weatherman import resume\nreal = resume.record_step\n"
@@ -56,6 +58,8 @@ def test_suspended_run_is_stalled_and_goes_on_when_told(fault_runs: FaultRuns, t
     status = read_status(run)
     assert status.reason == f"process {life.pid} is suspended"
     assert status.next_action == f"kill -CONT {life.pid}"
+    time.sleep(60 * minutes)
+    assert read_status(run).state == "stalled"
     life.send(signal.SIGCONT)
     assert life.wait().returncode == 0
     assert fault_runs.difference(run) == ""

@@ -269,9 +269,9 @@ def test_bfloat16_gathers_the_trunks_gradients_in_float32(base_folder: Path, mon
     kinds = set()
     push = torch_step._TreeRun._push_through
 
-    def watched(self: Any, one: Any, loss: Any, context: Any, trunk: Any) -> None:
+    def watched(self: Any, one: Any, past: Any, loss: Any, context: Any, trunk: Any) -> None:
         kinds.update((layer.key.dtype, layer.key_grad.dtype, layer.value_grad.dtype) for layer in trunk)
-        push(self, one, loss, context, trunk)
+        push(self, one, past, loss, context, trunk)
 
     monkeypatch.setattr(torch_step._TreeRun, "_push_through", watched)
     half, full = engine(base_folder, dtype="bfloat16"), engine(base_folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralFo
 
 from weatherman.batching import build_tree
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
+from weatherman.engine.torch_crew import Crew
 from weatherman.engine.torch_dropout import replace_lora_dropout
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
 from weatherman.passes import plan_passes
@@ -129,11 +131,13 @@ class TinyModel:
         *,
         min_shared: int = 1,
         step: int = 1,
+        crew: Crew | None = None,
     ) -> tuple[float, dict[str, Tensor]]:
+        network = replace(self.network, crew=crew)
         tree = build_tree(examples, min_shared_tokens=min_shared, max_segment_tokens=budget)
         passes = plan_passes(tree, budget, held)
         with self.attention(TREE_ATTENTION):
-            return self.gradients(lambda: tree_loss(self.network, tree, passes, backward=True, step=step))
+            return self.gradients(lambda: tree_loss(network, tree, passes, backward=True, step=step))
 
 
 def assert_same(

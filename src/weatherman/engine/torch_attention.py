@@ -101,6 +101,16 @@ class TrunkLayer:
         buffers = [torch.zeros_like(leaf, dtype=wide, requires_grad=False) for leaf in (key, value)]
         return cls(key, value, buffers[0], buffers[1])
 
+    def apart(self) -> TrunkLayer:
+        """The same K and V with buffers of their own, for a worker."""
+        return TrunkLayer.detached(self.key, self.value, requires_grad=self.key_grad is not None)
+
+    def take_gradients(self, other: TrunkLayer) -> None:
+        """Add what another's buffers have collected."""
+        if self.key_grad is not None and self.value_grad is not None:
+            self.key_grad.add_(other.key_grad)  # type: ignore[arg-type]
+            self.value_grad.add_(other.value_grad)  # type: ignore[arg-type]
+
     def seen(self) -> tuple[Tensor, Tensor]:
         """K and V as a branch uses them once."""
         if self.key_grad is None or self.value_grad is None:

@@ -17,8 +17,9 @@ import torch
 from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
-from weatherman.engine.token_budget import HELD_PASSES
+from weatherman.engine.token_budget import HELD_PASSES, MIN_TOKENS
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
+from weatherman.engine.torch_crew import Crew
 from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
 from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
 from weatherman.engine.torch_fast_layers import speed_up
@@ -67,24 +68,20 @@ class TorchEngine:
         self._model = add_adapter(base, config)
         self._causal = base
         dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing and config.lora_dropout else None
-        self._network = Network.of(
-            base, kernel=choose_kernel(config.attn_implementation, self._device), dropout=dropout, seed=config.seed
-        )
         merges = self._device.type == "cpu" and MergedLora.suits(self._model, config.lora_dropout)
         self._merged = MergedLora(self._model) if merges else None
         if self._merged and sharing:
             speed_up(self._model, self._merged)
+        budget = config.max_tokens_per_chunk or choose_token_budget(
+            self._device, dtype, base.config, checkpointing=config.gradient_checkpointing
+        )
+        kernel = choose_kernel(config.attn_implementation, self._device)
+        crew = self._crew(budget) if sharing else None
+        self._network = Network.of(base, kernel=kernel, dropout=dropout, seed=config.seed, crew=crew)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         self._parameters = [parameter for _, parameter in trainable(self._model)]
-        self._optimizer = torch.optim.AdamW(
-            self._parameters,
-            lr=config.learning_rate,
-            betas=(config.adam_beta1, config.adam_beta2),
-            eps=config.adam_epsilon,
-            weight_decay=config.weight_decay,
-            fused=self._device.type in ("cpu", "cuda"),
-        )
+        self._optimizer = self._new_optimizer()
         self._trees = TreeAhead(lambda plan: self._build(plan.examples))
         self._info = EngineInfo(
             backend=f"torch {torch.__version__}",
@@ -96,8 +93,7 @@ class TorchEngine:
             num_threads=torch.get_num_threads(),
             num_parameters=sum(p.numel() for p in self._model.parameters() if not p.requires_grad),
             num_trainable_parameters=sum(p.numel() for p in self._parameters),
-            max_tokens_per_chunk=config.max_tokens_per_chunk
-            or choose_token_budget(self._device, dtype, base.config, checkpointing=config.gradient_checkpointing),
+            max_tokens_per_chunk=budget,
         )
 
     @property
@@ -152,11 +148,32 @@ class TorchEngine:
         return loss, tree.num_computed_tokens
 
     def _build(self, examples: Sequence[Rendered]) -> PrefixTree:
-        budget = self._info.max_tokens_per_chunk
-        return build_tree(examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
+        return build_tree(examples, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=self._pass_tokens)
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        config = self._config
+        return torch.optim.AdamW(
+            self._parameters,
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon,
+            weight_decay=config.weight_decay,
+            fused=self._device.type in ("cpu", "cuda"),
+        )
+
+    def _crew(self, budget: int) -> Crew | None:
+        """Workers where branches can go side by side: on a CPU, without state between passes, with room for two."""
+        suits = self._merged is not None and not self._config.gradient_checkpointing and budget >= 2 * MIN_TOKENS
+        return Crew.of(torch.get_num_threads()) if suits else None
+
+    @property
+    def _pass_tokens(self) -> int | None:
+        """The budget of one pass: workers share the engine's."""
+        budget, crew = self._info.max_tokens_per_chunk, self._network.crew
+        return budget // crew.num_workers if budget and crew else budget
 
     def _cut(self, tree: PrefixTree) -> Any:
-        budget = self._info.max_tokens_per_chunk
+        budget = self._pass_tokens
         return plan_passes(
             tree, budget, None if self._config.gradient_checkpointing or budget is None else HELD_PASSES * budget
         )

@@ -7,7 +7,8 @@ gradients in the trainable parameters' `.grad`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 from weatherman.batching import PrefixTree, pad
 from weatherman.engine.attention_choice import Kernel
 from weatherman.engine.torch_attention import TreeContext, TreeKernel, TrunkLayer, lay_out
+from weatherman.engine.torch_crew import Crew, GradientSink, share_out
 from weatherman.engine.torch_dropout import DropoutState
 from weatherman.engine.torch_kernels import prepare_kernel
 from weatherman.engine.torch_loss import head_loss
@@ -38,6 +40,8 @@ class Network:
         kernel: the tree's attention: "sdpa", "flex" or "flash".
         dropout: where LoRA's dropout finds the tokens at hand; None with PEFT's own.
         seed: the run's, for dropout.
+        trainable: the parameters that learn.
+        crew: computes branches of a tree side by side; None for one after another.
     """
 
     decoder: nn.Module
@@ -46,14 +50,23 @@ class Network:
     kernel: Kernel = "sdpa"
     dropout: DropoutState | None = None
     seed: int = 0
+    trainable: tuple[Tensor, ...] = ()
+    crew: Crew | None = None
 
     @classmethod
     def of(
-        cls, model: PreTrainedModel, *, kernel: Kernel = "sdpa", dropout: DropoutState | None = None, seed: int = 0
+        cls,
+        model: PreTrainedModel,
+        *,
+        kernel: Kernel = "sdpa",
+        dropout: DropoutState | None = None,
+        seed: int = 0,
+        crew: Crew | None = None,
     ) -> Network:
         """Take the parts of a Llama-like causal language model."""
         groups = model.config.num_attention_heads // model.config.num_key_value_heads
-        return cls(model.model, model.lm_head.weight, groups, kernel, dropout, seed)
+        trainable = tuple(parameter for parameter in model.parameters() if parameter.requires_grad)
+        return cls(model.model, model.lm_head.weight, groups, kernel, dropout, seed, trainable, crew)
 
     @property
     def device(self) -> torch.device:
@@ -112,37 +125,64 @@ def tree_loss(network: Network, tree: PrefixTree, passes: Sequence[Pass], *, bac
     Returns:
         The step's mean loss over supervised tokens.
     """
-    run = _TreeRun(network, tree, step, backward)
-    return sum(run.run(one, ()) for one in passes)
+    return _TreeRun(network, tree, step, backward, network.crew).run_all(passes, ())
 
 
 def tree_hidden(network: Network, tree: PrefixTree) -> Tensor:
     """Hidden states [N, D] of a whole tree in its flat order, in one pass."""
     segments = tuple(range(len(tree.segments)))
-    hidden_ND, _ = _TreeRun(network, tree, 0, backward=False).forward(segments, (), capture=False)
+    hidden_ND, _ = _TreeRun(network, tree, 0, backward=False, crew=None).forward(segments, (), capture=False)
     return hidden_ND
 
 
 @dataclass(slots=True)
 class _TreeRun:
-    """One walk over a tree's passes."""
+    """One walk over a tree's passes; a worker's walk has no crew, and a sink for its gradients."""
 
     network: Network
     tree: PrefixTree
     step: int
     backward: bool
+    crew: Crew | None
+    sink: GradientSink | None = None
     starts: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
         """Find where each segment begins in the tree's flat order."""
         self.starts = np.cumsum([0, *(len(segment.ids) for segment in self.tree.segments)])
 
+    def run_all(self, passes: Sequence[Pass], past: Past) -> float:
+        """Run passes that have the same trunks above, and everything below them."""
+        if self.crew is None or len(passes) < 2:
+            return sum(self.run(one, past) for one in passes)
+        shares = share_out([self._num_tokens(one) for one in passes], self.crew.num_workers)
+        walks = [replace(self, crew=None, sink=GradientSink(self.network.trainable)) for _ in shares]
+        views = [tuple([layer.apart() for layer in trunk] for trunk in past) for _ in shares]
+        losses = self.crew.do(
+            [
+                partial(walk.run_all, [passes[place] for place in share], view)
+                for walk, share, view in zip(walks, shares, views, strict=True)
+            ],
+            gradients=self.backward,
+        )
+        for walk, view in zip(walks, views, strict=True):
+            if walk.sink is not None:
+                walk.sink.empty_into_grad()
+            for trunk, own in zip(past, view, strict=True):
+                for layer, part in zip(trunk, own, strict=True):
+                    layer.take_gradients(part)
+        return sum(losses)
+
+    def _num_tokens(self, one: Pass) -> int:
+        own = sum(len(self.tree.segments[index].ids) for index in one.segments)
+        return own + sum(map(self._num_tokens, one.children))
+
     def run(self, one: Pass, past: Past) -> float:
         """Run a pass and everything below it; the gradients of the trunks above are left in their buffers."""
         if not one.children:
             loss, _ = self._loss(one, past, capture=False)
             if self.backward and loss.requires_grad:
-                loss.backward()
+                self._go_backward([loss], [None], past)
             return float(loss.detach())
         with torch.set_grad_enabled(self.backward and not one.recompute):
             loss, context = self._loss(one, past, capture=True)
@@ -150,13 +190,11 @@ class _TreeRun:
             TrunkLayer.detached(*context.captured[layer], requires_grad=self.backward)
             for layer in range(len(context.captured))
         ]
-        total = float(loss.detach())
-        for child in one.children:
-            total += self.run(child, (*past, trunk))
+        total = float(loss.detach()) + self.run_all(one.children, (*past, trunk))
         if self.backward:
             if one.recompute:
                 loss, context = self._loss(one, past, capture=True)
-            self._push_through(one, loss, context, trunk)
+            self._push_through(one, past, loss, context, trunk)
         return total
 
     def _loss(self, one: Pass, past: Past, *, capture: bool) -> tuple[Tensor, TreeContext]:
@@ -197,7 +235,9 @@ class _TreeRun:
             places = np.concatenate([np.arange(self.starts[i], self.starts[i + 1]) for i in indices])
             dropout.set_tokens(self.network.seed, self.step, places, self.network.device)
 
-    def _push_through(self, one: Pass, loss: Tensor, context: TreeContext, trunk: Sequence[TrunkLayer]) -> None:
+    def _push_through(
+        self, one: Pass, past: Past, loss: Tensor, context: TreeContext, trunk: Sequence[TrunkLayer]
+    ) -> None:
         """Send the loss and the branches' gradients of K and V through the trunk, in one backward."""
         roots: list[Tensor] = [loss] if loss.requires_grad else []
         gradients: list[Tensor | None] = [None] * len(roots)
@@ -209,4 +249,11 @@ class _TreeRun:
                     gradients.append(gradient.to(output.dtype))
         self._set_dropout(one.segments)  # a checkpointed layer draws its masks again
         if roots:
+            self._go_backward(roots, gradients, past)
+
+    def _go_backward(self, roots: Sequence[Tensor], gradients: Sequence[Tensor | None], past: Past) -> None:
+        if self.sink is None:
             torch.autograd.backward(roots, gradients)
+        else:
+            leaves = [leaf for trunk in past for layer in trunk for leaf in (layer.key, layer.value)]
+            self.sink.backward(roots, gradients, leaves)
