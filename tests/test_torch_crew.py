@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -58,15 +59,17 @@ def test_workers_work_at_the_same_time_with_their_share_of_the_threads() -> None
 
     try:
         torch.set_num_threads(4)
-        assert Crew(2, 4).do([task, task], gradients=False) == [(2, False)] * 2
-        assert Crew(2, 4).do([task, task], gradients=True) == [(2, True)] * 2
+        assert Crew(2, 4).run([task, task], gradients=False) == [(2, False)] * 2
+        assert Crew(2, 4).run([task, task], gradients=True) == [(2, True)] * 2
         assert torch.get_num_threads() == 4
         with pytest.raises(ZeroDivisionError):
-            Crew(2, 4).do([lambda: 1 // 0], gradients=False)
+            Crew(2, 4).run([lambda: 1 // 0], gradients=False)
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
     assert Crew.of(1) is None
+    with pytest.raises(ValueError, match="no dropout"):
+        replace(TinyModel(dropout=0.1).network, crew=Crew(2, 2))
     assert Crew.of(2) == Crew(2, 2)
 
 
@@ -86,8 +89,8 @@ def test_a_sink_adds_up_apart_and_then_into_grad() -> None:
         sink.backward([(factor * weight * leaf).sum()], [None], [leaf])
     assert weight.grad is None
     assert leaf.grad is None
-    sink.empty_into_grad()
-    sink.empty_into_grad()  # nothing is left in it
+    sink.flush_to_grad()
+    sink.flush_to_grad()  # nothing is left in it
     assert weight.grad is not None
     assert weight.grad.tolist() == [5.0, 5.0]
     assert unused.grad is None

@@ -8,9 +8,8 @@ each time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -39,7 +38,7 @@ class Crew:
         """A crew for so many threads; None where there is nothing to share out."""
         return cls(NUM_WORKERS, num_threads) if num_threads >= NUM_WORKERS else None
 
-    def do(self, tasks: Sequence[Callable[[], Result]], *, gradients: bool) -> list[Result]:
+    def run(self, tasks: Sequence[Callable[[], Result]], *, gradients: bool) -> list[Result]:
         """Run tasks at the same time, one worker each.
 
         Args:
@@ -56,15 +55,12 @@ class Crew:
             with torch.set_grad_enabled(gradients):
                 return task()
 
-        with self._restored(), ThreadPoolExecutor(len(tasks)) as pool:
-            return list(pool.map(work, tasks))
-
-    @contextmanager
-    def _restored(self) -> Iterator[None]:
+        before = torch.get_num_threads()
         try:
-            yield
+            with ThreadPoolExecutor(len(tasks)) as pool:
+                return list(pool.map(work, tasks))
         finally:
-            torch.set_num_threads(self.num_threads)
+            torch.set_num_threads(before)
 
 
 def share_out(sizes: Sequence[int], num_shares: int) -> list[list[int]]:
@@ -118,7 +114,7 @@ class GradientSink:
                 before = self.sums[place]
                 self.sums[place] = gradient if before is None else before.add_(gradient)
 
-    def empty_into_grad(self) -> None:
+    def flush_to_grad(self) -> None:
         """Add the sums to the parameters' `.grad`."""
         for parameter, total in zip(self.parameters, self.sums, strict=True):
             if total is not None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
 from weatherman.engine.token_budget import HELD_PASSES, MIN_TOKENS
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
-from weatherman.engine.torch_crew import Crew
+from weatherman.engine.torch_crew import NUM_WORKERS, Crew
 from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
 from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
 from weatherman.engine.torch_fast_layers import speed_up
@@ -38,8 +37,10 @@ from weatherman.engine.torch_model import load_model
 from weatherman.engine.torch_step import Network, padded_loss, tree_loss
 from weatherman.engine.tree_ahead import TreeAhead
 from weatherman.errors import WeathermanError
-from weatherman.passes import plan_passes
+from weatherman.passes import Pass, plan_passes
 from weatherman.records import Rendered, StepPlan, StepResult
+
+_STATEFUL_ROPE = ("dynamic", "longrope")  # the tables change with the positions of each pass
 
 
 class TorchEngine:
@@ -77,6 +78,7 @@ class TorchEngine:
         )
         kernel = choose_kernel(config.attn_implementation, self._device)
         crew = self._crew(budget) if sharing else None
+        self._pass_tokens = budget // crew.num_workers if crew else budget  # workers share the budget
         self._network = Network.of(base, kernel=kernel, dropout=dropout, seed=config.seed, crew=crew)
         if config.gradient_checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
@@ -163,20 +165,18 @@ class TorchEngine:
 
     def _crew(self, budget: int) -> Crew | None:
         """Workers where branches can go side by side: on a CPU, without state between passes, with room for two."""
-        suits = self._merged is not None and not self._config.gradient_checkpointing and budget >= 2 * MIN_TOKENS
+        rope = getattr(self._causal.config, "rope_parameters", None) or {}
+        suits = (
+            self._merged is not None
+            and not self._config.gradient_checkpointing
+            and budget >= NUM_WORKERS * MIN_TOKENS
+            and rope.get("rope_type", "default") not in _STATEFUL_ROPE
+        )
         return Crew.of(torch.get_num_threads()) if suits else None
 
-    @property
-    def _pass_tokens(self) -> int | None:
-        """The budget of one pass: workers share the engine's."""
-        budget, crew = self._info.max_tokens_per_chunk, self._network.crew
-        return budget // crew.num_workers if budget and crew else budget
-
-    def _cut(self, tree: PrefixTree) -> Any:
-        budget = self._pass_tokens
-        return plan_passes(
-            tree, budget, None if self._config.gradient_checkpointing or budget is None else HELD_PASSES * budget
-        )
+    def _cut(self, tree: PrefixTree) -> list[Pass]:
+        held = None if self._config.gradient_checkpointing else HELD_PASSES * self._pass_tokens
+        return plan_passes(tree, self._pass_tokens, held)
 
     def _padded_step(self, plan: StepPlan) -> tuple[float, int]:
         size, loss, num_computed = self._config.per_device_train_batch_size, 0.0, 0

@@ -53,6 +53,11 @@ class Network:
     trainable: tuple[Tensor, ...] = ()
     crew: Crew | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a crew that would share state between its passes, or lose their gradients."""
+        if self.crew and (self.dropout is not None or not self.trainable):
+            raise ValueError("a crew needs the trainable parameters, and no dropout")
+
     @classmethod
     def of(
         cls,
@@ -158,7 +163,7 @@ class _TreeRun:
         shares = share_out([self._num_tokens(one) for one in passes], self.crew.num_workers)
         walks = [replace(self, crew=None, sink=GradientSink(self.network.trainable)) for _ in shares]
         views = [tuple([layer.apart() for layer in trunk] for trunk in past) for _ in shares]
-        losses = self.crew.do(
+        losses = self.crew.run(
             [
                 partial(walk.run_all, [passes[place] for place in share], view)
                 for walk, share, view in zip(walks, shares, views, strict=True)
@@ -167,7 +172,7 @@ class _TreeRun:
         )
         for walk, view in zip(walks, views, strict=True):
             if walk.sink is not None:
-                walk.sink.empty_into_grad()
+                walk.sink.flush_to_grad()
             for trunk, own in zip(past, view, strict=True):
                 for layer, part in zip(trunk, own, strict=True):
                     layer.take_gradients(part)
@@ -182,7 +187,7 @@ class _TreeRun:
         if not one.children:
             loss, _ = self._loss(one, past, capture=False)
             if self.backward and loss.requires_grad:
-                self._go_backward([loss], [None], past)
+                self._backward([loss], [None], past)
             return float(loss.detach())
         with torch.set_grad_enabled(self.backward and not one.recompute):
             loss, context = self._loss(one, past, capture=True)
@@ -249,9 +254,9 @@ class _TreeRun:
                     gradients.append(gradient.to(output.dtype))
         self._set_dropout(one.segments)  # a checkpointed layer draws its masks again
         if roots:
-            self._go_backward(roots, gradients, past)
+            self._backward(roots, gradients, past)
 
-    def _go_backward(self, roots: Sequence[Tensor], gradients: Sequence[Tensor | None], past: Past) -> None:
+    def _backward(self, roots: Sequence[Tensor], gradients: Sequence[Tensor | None], past: Past) -> None:
         if self.sink is None:
             torch.autograd.backward(roots, gradients)
         else:

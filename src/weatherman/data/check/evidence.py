@@ -36,15 +36,15 @@ class Outlook:
     def named(self, sentence: str) -> list[dict[str, Any]]:
         """The days that a sentence names, with those in between ("from Friday to Sunday"); all if it names none."""
         matches = list(_DAYS.finditer(sentence))
-        found = {place for match in matches if (place := self._place(match)) is not None}
+        found = {index for match in matches if (index := self._day_index(match)) is not None}
         for first, last in pairwise(matches):
             if _BETWEEN.fullmatch(sentence[first.end() : last.start()]) and _FROM.search(sentence[: first.start()]):
-                ends = self._place(first), self._place(last)
+                ends = self._day_index(first), self._day_index(last)
                 if None not in ends:
                     found |= set(range(ends[0], ends[1] + 1))  # type: ignore[operator,arg-type]
-        return [self.days[place][1] for place in sorted(found)] or [values for _, values in self.days]
+        return [self.days[index][1] for index in sorted(found)] or [values for _, values in self.days]
 
-    def _place(self, match: re.Match[str]) -> int | None:
+    def _day_index(self, match: re.Match[str]) -> int | None:
         name, number = match[1].lower(), match[2]
         for offset, (label, _) in enumerate(self.days):
             weekday, _, day = label.lower().partition(" ")

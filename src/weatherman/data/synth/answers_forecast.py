@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from weatherman.data.synth.climate import SEVERE, Day
-from weatherman.data.synth.courses import MOST_RUNS, course_clauses, runs, told_in_order
+from weatherman.data.synth.courses import MOST_RUNS, alike_runs, course_clauses, told_in_order
 from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
 from weatherman.data.synth.outlooks import (
@@ -29,15 +31,14 @@ from weatherman.data.synth.units import Units
 _DANGEROUS_HIGH_C = 39
 _FEW = 3  # so many days are often told one by one
 _DAY_BY_DAY = 0.6
-_VERDICTS_ON_DAYS = ("rain", "dry", "best")  # which days are wet or dry has been said
+_VERDICTS_ON_DAYS = ("rain", "dry", "best")  # that name the days which matter
 _REMARKS_AFTER_COURSE = 0.5
+_EXTREME_OF = {"warm": "warmest", "cold": "coldest"}
 
 
 def _tidy(text: str) -> str:
     """Prepositions that a weekday wants and "tomorrow" refuses."""
-    for name in ("today", "tomorrow"):
-        text = text.replace(f"on {name}", name).replace(f"On {name}", name)
-    return text.replace("today night", "tonight")
+    return re.sub(r"\bon (today|tomorrow)\b", r"\1", text, flags=re.IGNORECASE)
 
 
 def day_clause(speaker: Speaker, day: Day, name: str, units: Units) -> str:
@@ -85,27 +86,33 @@ def single_day_answer(speaker: Speaker, city: City, span: Span, wish: str, units
         wish: what was asked: "general", "rain", "outside", "warm" or "cold".
         units: how numbers are written.
     """
+    told = _day_verdict(speaker, city, span, wish, units)
+    if not told:
+        day = span.days[0]
+        name = span.name(day)
+        clause = _placed(speaker, day_clause(speaker, day, name, units), city)
+        told = told_day(speaker, clause, rain_clause(speaker, day, name))
+    return dateline(speaker, city, join(told, forecast_end(speaker, span, units)))
+
+
+def _day_verdict(speaker: Speaker, city: City, span: Span, wish: str, units: Units) -> str:
+    """What was asked about one day, and what else there is to say of it; empty if nothing special was asked."""
     day = span.days[0]
     name = span.name(day)
-    clause = _placed(speaker, day_clause(speaker, day, name, units), city)
-    rain = rain_clause(speaker, day, name)
-    if wish == "rain":
-        plain = span.wet and day.condition not in SEVERE
-        temperatures = speaker.plainly("outlook", "day-range", low=units.temp(day.low_c), high=units.temp(day.high_c))
-        sentences = [sentence(rain_verdict(speaker, span)), sentence(temperatures if plain else clause)]
-    elif wish == "outside":
-        sentences = [sentence(outside_verdict(speaker, day, name, units)), sentence(clause)]
-    elif wish in ("warm", "cold"):
-        tag = {"warm": "warmest", "cold": "coldest"}[wish]
-        value = {"high": units.temp(day.high_c), "low": units.temp(day.low_c)}
+    value = {"high": units.temp(day.high_c), "low": units.temp(day.low_c)}
+    if wish in _EXTREME_OF:
+        tag = _EXTREME_OF[wish]
         rest = put_sky(speaker.rng, speaker.plainly("outlook", f"rest-{tag}", **value), forecast_words(day.condition))
-        sentences = [
-            sentence(speaker.plainly("outlook", f"only-{tag}", day=name, **value)),
-            told_day(speaker, rest, rain),
-        ]
+        first = sentence(speaker.plainly("outlook", f"only-{tag}", day=name, **value))
+        return join(first, told_day(speaker, rest, rain_clause(speaker, day, name)))
+    if wish == "rain" and span.wet and day.condition not in SEVERE:
+        verdict, more = rain_verdict(speaker, span), speaker.plainly("outlook", "day-range", **value)
+    elif wish in ("rain", "outside"):
+        verdict = rain_verdict(speaker, span) if wish == "rain" else outside_verdict(speaker, day, name, units)
+        more = _placed(speaker, day_clause(speaker, day, name, units), city)
     else:
-        sentences = [told_day(speaker, clause, rain)]
-    return dateline(speaker, city, join(*sentences, forecast_end(speaker, span, units)))
+        return ""
+    return join(sentence(verdict), sentence(more))
 
 
 def told_day(speaker: Speaker, clause: str, rain: str) -> str:
@@ -130,13 +137,13 @@ def span_answer(
         span: the days that were asked about.
         wish: what was asked: "general", "rain", "dry", "best" or "pack".
         units: how numbers are written.
-        goes_on: another part of the answer stands before it, so that it has no dateline and no end.
+        goes_on: a part of an answer, whose dateline and end the caller adds.
         intro: what introduces the days; by default words of the persona that name the place.
     """
     verdict = _verdict(speaker, span, wish, units)
     intro = intro or speaker.say("forecast_intro", place=city.name, span=span.words)
     few, told = len(span.days) <= _FEW, wish in _VERDICTS_ON_DAYS
-    if not told and len(runs(span.days)) <= MOST_RUNS and not (few and speaker.chance(_DAY_BY_DAY)):
+    if not told and len(alike_runs(span.days)) <= MOST_RUNS and not (few and speaker.chance(_DAY_BY_DAY)):
         facts = _course(speaker, intro, span, units)
     elif few:
         facts = _day_by_day(speaker, intro, span, units, wet=not told)

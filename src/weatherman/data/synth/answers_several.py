@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from weatherman.data.synth.answers_now import Now, decisive_report, safety_sentence
-from weatherman.data.synth.climate import FALLING, SEVERE
+from weatherman.data.synth.climate import COMFORT_C, FALLING, SEVERE
 from weatherman.data.synth.satire import dateline, newsroom
 from weatherman.data.synth.speech import Speaker, join, sentence
 from weatherman.data.synth.units import Units
 
 _PLAIN = ("warmer", "colder")
-COMFORT_C = 21
 _COOL_C, _WARM_C = 17, 26
 _WET_COSTS, _GUST_KMH, _BETTER_BY = 12.0, 60, 3.0
 

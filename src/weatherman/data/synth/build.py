@@ -6,6 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,7 +34,7 @@ _WORD, _LETTERS, _DIGIT = re.compile(r"[^\W\d_]+|\d|[^\w\s]"), re.compile(r"[^\W
 
 
 def drafts(slot: Slot, seed: int) -> Iterator[dict[str, Any]]:
-    """Versions of one row, first those that are short enough; the first is taken unless another row has said it."""
+    """Versions of one row that are short enough; if none is, the shortest. The first that says something new is taken."""
     long: list[dict[str, Any]] = []
     for draft in range(_MAX_DRAFTS):
         row = _draft(slot, seed, Random(f"{seed}:{slot.index}:{draft}"))
@@ -40,7 +42,8 @@ def drafts(slot: Slot, seed: int) -> Iterator[dict[str, Any]]:
             yield row
         else:
             long.append(row)
-    yield from sorted(long, key=estimate_tokens)
+    if len(long) == _MAX_DRAFTS:
+        yield min(long, key=estimate_tokens)
 
 
 def signature(row: dict[str, Any]) -> str:
@@ -108,14 +111,30 @@ def rows(slots: Iterable[Slot], seed: int, max_openings: int = _MAX_OPENINGS) ->
     seen: set[str] = set()
     begun: Counter[str] = Counter()
     for slot in slots:
-        for row in drafts(slot, seed):
-            begins = openings(row)
-            marks = {signature(row), "\n".join([*openings(row, "user"), *begins])}
-            if not marks & seen and all(begun[begin] < max_openings for begin in begins):
-                break
-        seen |= marks
-        begun.update(begins)
-        yield slot, compact(row)
+        tried = (_Draft.of(row) for row in drafts(slot, seed))
+        first = next(tried)
+        draft = next((one for one in chain([first], tried) if one.is_new(seen, begun, max_openings)), first)
+        seen |= draft.marks
+        begun.update(draft.begins)
+        yield slot, compact(draft.row)
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A row, the marks that no other row may have, and how its answers begin."""
+
+    row: dict[str, Any]
+    marks: frozenset[str]
+    begins: list[str]
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> _Draft:
+        begins = openings(row)
+        return cls(row, frozenset([signature(row), "\n".join([*openings(row, "user"), *begins])]), begins)
+
+    def is_new(self, seen: set[str], begun: Counter[str], max_openings: int) -> bool:
+        """Whether it says and begins nothing that others have worn out."""
+        return not self.marks & seen and all(begun[begin] < max_openings for begin in self.begins)
 
 
 def build(

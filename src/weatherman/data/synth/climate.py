@@ -22,6 +22,7 @@ SNOW = {"light snow", "snow", "heavy snow"}
 SNOWY = SNOW | {"sleet"}
 SEVERE = ("thunderstorm", "heavy snow", "heavy rain")
 CLEAR = ("clear sky", "mostly clear")
+COMFORT_C = 21  # felt in the shade, by people who are dressed for it
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
-from weatherman.data.synth.climate import CLEAR, Day
+from weatherman.data.synth.climate import Day
 from weatherman.data.synth.day_names import what_falls
-from weatherman.data.synth.outlooks import CLOUDED, LIKELY_PCT, MOST, UNLIKELY_PCT, Span
+from weatherman.data.synth.outlooks import LIKELY_PCT, UNLIKELY_PCT, Span, dry_sky, falling_clause, sky_clause
 from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.speech import Speaker, join, sentence
 
@@ -21,22 +21,14 @@ def _kind(day: Day) -> str:
     return _DRY if day.rain_chance_pct <= UNLIKELY_PCT else _UNSURE
 
 
-def runs(days: Sequence[Day]) -> list[list[Day]]:
+def alike_runs(days: Sequence[Day]) -> list[list[Day]]:
     """Days that follow each other and are alike: all wet, all dry, or all uncertain."""
     return [list(run) for _, run in groupby(days, key=_kind)]
 
 
-def dry_sky(days: Sequence[Day]) -> str:
-    """``clear``, ``gray`` or ``fair`` (some of both): the sky of dry days."""
-    num_clear = sum(day.condition in CLEAR for day in days)
-    num_gray = sum(day.condition in CLOUDED for day in days)
-    most = MOST * len(days)
-    return "clear" if num_clear >= most else "gray" if num_gray >= most else "fair"
-
-
 def course_clauses(speaker: Speaker, span: Span) -> list[str]:
     """A clause for each run of a span, in order and in voice."""
-    found = runs(span.days)
+    found = alike_runs(span.days)
     return [_clause(speaker, span, run, found[:index]) for index, run in enumerate(found)]
 
 
@@ -51,6 +43,8 @@ def _clause(speaker: Speaker, span: Span, run: list[Day], before: list[list[Day]
     elif kind == _UNSURE:
         tags = {_UNSURE}
     elif len(run) == len(span.days):
+        if most == 0:
+            return f"{falling_clause(speaker, span)}, {sky_clause(speaker, span)}"
         tags, values["odds"] = {f"all-{dry_sky(run)}"}, f"{most} %"
     else:
         after = "-after" if before and _kind(before[-1][0]) == _WET else ""
@@ -59,7 +53,7 @@ def _clause(speaker: Speaker, span: Span, run: list[Day], before: list[list[Day]
 
 
 def told_in_order(intro: str, clauses: Sequence[str]) -> str:
-    """An introduction and the clauses after it, two to a sentence."""
+    """The introduction with the first clause, or with both of two; the others two to a sentence."""
     first, *rest = clauses
     if len(clauses) == 2:
         return sentence(f"{intro}: {first}; {rest[0]}")

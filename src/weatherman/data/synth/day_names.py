@@ -40,7 +40,7 @@ def on_day(name: str) -> str:
     return name if name in ("today", "tomorrow") else f"on {name}"
 
 
-def _runs(days: Sequence[Day]) -> list[list[Day]]:
+def _consecutive(days: Sequence[Day]) -> list[list[Day]]:
     """Days that follow each other, apart from those that do not."""
     groups = groupby(enumerate(days), key=lambda item: item[1].date.toordinal() - item[0])
     return [[day for _, day in group] for _, group in groups]
@@ -49,7 +49,7 @@ def _runs(days: Sequence[Day]) -> list[list[Day]]:
 def on_days(days: Sequence[Day], start: date, *, dated: bool = False) -> str:
     """``today, on Tuesday and from Friday to Sunday``."""
     parts: list[str] = []
-    for run in _runs(days):
+    for run in _consecutive(days):
         if len(run) >= _RUN:
             first, last = (day_name(day, start, dated=dated) for day in (run[0], run[-1]))
             parts.append(f"from {first} to {last}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from weatherman.data.synth.climate import CLEAR, FALLING, SEVERE, Day
+from weatherman.data.synth.climate import CLEAR, COMFORT_C, FALLING, SEVERE, Day
 from weatherman.data.synth.day_names import day_name, listed, on_day, on_days, what_falls
 from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.skies import forecast_words
@@ -15,10 +15,10 @@ from weatherman.data.synth.units import Units
 
 LIKELY_PCT, UNLIKELY_PCT = 50, 25
 _MAX_NAMED = 4
-MOST = 2 / 3
+_MOST = 2 / 3
 _VOICED = 0.6  # of the ranges that each persona tells in words of its own
-CLOUDED = ("overcast", "fog")
-_COMFORT_C, _DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 22, 2, 10
+_CLOUDED = ("overcast", "fog")
+_DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 2, 10
 _COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
 
 
@@ -106,16 +106,22 @@ def falling_clause(speaker: Speaker, span: Span) -> str:
     return speaker.plainly("outlook", f"fall-{tag}", **values)
 
 
+def dry_sky(days: Sequence[Day]) -> str:
+    """``clear``, ``gray`` or ``fair`` (some of both): the sky of dry days."""
+    num_clear = sum(day.condition in CLEAR for day in days)
+    num_gray = sum(day.condition in _CLOUDED for day in days)
+    most = _MOST * len(days)
+    if num_clear >= most and not num_gray:
+        return "clear"
+    return "gray" if num_gray >= most and not num_clear else "fair"
+
+
 def sky_clause(speaker: Speaker, span: Span) -> str:
     """Whether the days without rain are clear or cloudy; empty if all are wet."""
     dry = [day for day in span.days if day not in span.wet]
     if not dry:
         return ""
-    num_clear = sum(day.condition in CLEAR for day in dry)
-    num_cloud = sum(day.condition in CLOUDED for day in dry)
-    most = MOST * len(dry)
-    kind = "clear" if num_clear >= most else "cloud" if num_cloud >= most else "mixed"
-    return speaker.plainly("outlook", f"{'sky' if span.wet else 'all'}-{kind}")
+    return speaker.plainly("outlook", f"{'sky' if span.wet else 'all'}-{dry_sky(dry)}")
 
 
 def severe_clause(speaker: Speaker, span: Span) -> str:
@@ -191,8 +197,8 @@ def dry_verdict(speaker: Speaker, span: Span) -> str:
 
 def _drawbacks(day: Day) -> float:
     """What speaks against a day, in per cent of rain: rain itself, distance from comfort, a gray sky."""
-    gray = _CLOUD_COSTS_PCT if day.condition in CLOUDED else 0
-    return day.rain_chance_pct + _DEGREE_COSTS_PCT * abs(day.high_c - _COMFORT_C) + gray
+    gray = _CLOUD_COSTS_PCT if day.condition in _CLOUDED else 0
+    return day.rain_chance_pct + _DEGREE_COSTS_PCT * abs(day.high_c - COMFORT_C) + gray
 
 
 def best_verdict(speaker: Speaker, span: Span, units: Units) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weatherman.data.synth.answers_forecast import single_day_answer, span_answer
+from weatherman.data.synth.answers_forecast import forecast_end, single_day_answer, span_answer
 from weatherman.data.synth.climate import Day
 from weatherman.data.synth.day_names import weekday
 from weatherman.data.synth.outlooks import Span
@@ -15,6 +15,7 @@ from weatherman.data.synth.speech import join, sentence
 
 _LONGEST = 14
 _CHOICE_OF_DAYS = 3
+_REMARKS_ON_MANY_DAYS = 0.3
 _ASKED = ("20 days", "21 days", "30 days", "45 days", "60 days", "90 days", "16 days", "25 days", "40 days", "18 days")
 _FAR = (
     "two months",
@@ -63,7 +64,10 @@ def _several_days(scene: Scene, kind: str) -> str:
         wish = wish if count > _CHOICE_OF_DAYS or wish not in ("dry", "best") else "general"
     ask_about(scene, now, "forecast", f"{kind}-{wish}", span=span.words)
     scene.fetch_forecast(city, days)
-    scene.chat.answer(span_answer(scene.speaker, city, span, wish, scene.units))
+    if len(span.days) == 1:  # a Sunday's weekend
+        scene.chat.answer(single_day_answer(scene.speaker, city, span, wish, scene.units))
+    else:
+        scene.chat.answer(span_answer(scene.speaker, city, span, wish, scene.units))
     return scene.group(city)
 
 
@@ -90,5 +94,6 @@ def _cut_short(scene: Scene) -> str:
     clamp = speaker.tell("clamp", limit=f"{_LONGEST} days", asked=asked)
     span = Span(days, start, "those days")
     outlook = span_answer(speaker, now.city, span, "general", scene.units, goes_on=True)
-    scene.chat.answer(dateline(speaker, now.city, join(clamp, outlook)))
+    end = forecast_end(speaker, span, scene.units, _REMARKS_ON_MANY_DAYS)
+    scene.chat.answer(dateline(speaker, now.city, join(clamp, outlook, end)))
     return scene.group(now.city)

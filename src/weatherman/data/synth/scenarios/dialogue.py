@@ -68,7 +68,9 @@ def _follow_forecast(scene: Scene, now: Now) -> str:
     span = Span(days, start, span_words(count))
     ask_about(scene, now, "forecast", "span-general", span=span.words)
     scene.fetch_forecast(city, days)
-    scene.chat.answer(dateline(speaker, city, span_answer(speaker, city, span, "general", units, goes_on=True)))
+    days_told = span_answer(speaker, city, span, "general", units, goes_on=True)
+    warning = forecast_end(speaker, span, units, share=0)
+    scene.chat.answer(dateline(speaker, city, join(days_told, warning)))
     tag = rng.choice((*_EXTREMES, "weekday"))
     if tag == "weekday":
         day = rng.choice(days[2:])
@@ -79,7 +81,8 @@ def _follow_forecast(scene: Scene, now: Now) -> str:
     else:
         scene.chat.user(ask(speaker, "follow", tag))
         told, about = [extreme_clause(speaker, tag, span, units)], span
-    scene.chat.answer(join(*map(sentence, told), forecast_end(speaker, about, units, _REMARKS_LATER)))
+    end = "" if warning else forecast_end(speaker, about, units, _REMARKS_LATER)
+    scene.chat.answer(join(*map(sentence, told), end))
     return scene.group(city)
 
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 from weatherman.data.synth.answers_forecast import day_clause, forecast_end, rain_clause, told_day
 from weatherman.data.synth.answers_now import Now, current_answer, decisive_report, safety_sentence
-from weatherman.data.synth.answers_several import COMFORT_C
 from weatherman.data.synth.answers_units import units_answer
 from weatherman.data.synth.chat import coordinates, place_result
-from weatherman.data.synth.climate import FALLING, SNOW, Day, spanning
+from weatherman.data.synth.climate import COMFORT_C, FALLING, SNOW, Day, spanning
 from weatherman.data.synth.danger import safety_answer
 from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
