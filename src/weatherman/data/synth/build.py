@@ -34,7 +34,7 @@ _WORD, _LETTERS, _DIGIT = re.compile(r"[^\W\d_]+|\d|[^\w\s]"), re.compile(r"[^\W
 
 
 def drafts(slot: Slot, seed: int) -> Iterator[dict[str, Any]]:
-    """Versions of one row that are short enough; if none is, the shortest. The first that says something new is taken."""
+    """Versions of one row that are short enough; if none is, the shortest. The first that says something new counts."""
     long: list[dict[str, Any]] = []
     for draft in range(_MAX_DRAFTS):
         row = _draft(slot, seed, Random(f"{seed}:{slot.index}:{draft}"))
