@@ -19,6 +19,15 @@ from weatherman.engine.torch_engine import TorchEngine
 from weatherman.records import Rendered, StepPlan
 
 FP64 = 1e-10
+LEAVES_A_MARK = """
+import pathlib
+from weatherman.engine.torch_crew import Crew
+real_run = Crew.run
+def run(self, tasks, **options):
+    pathlib.Path({mark!r}).touch()
+    return real_run(self, tasks, **options)
+Crew.run = run
+"""
 CUTS = [(None, None), (7, 0), (16, 20), (40, 0), (64, None)]
 
 
@@ -150,8 +159,10 @@ def test_a_run_with_a_crew_that_was_killed_goes_on_bit_for_bit(tmp_path: Path) -
     runs = FaultRuns(tmp_path, ("lora_dropout=0", "num_threads=2", "max_tokens_per_chunk=256"))
     try:
         run = runs.died("step 8", tmp_path / "run")
-        done = runs.train(run)
+        met = tmp_path / "met"
+        done = runs.train(run, prelude=LEAVES_A_MARK.format(mark=str(met)))
         assert "RESUME: Found checkpoint at step 6." in done.output
+        assert met.exists()  # branches did go side by side
         assert runs.difference(run) == ""
     finally:
         runs.close()

@@ -9,8 +9,6 @@ from weatherman.data.synth.courses import MOST_RUNS, alike_runs, course_clauses,
 from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
 from weatherman.data.synth.outlooks import (
-    LIKELY_PCT,
-    UNLIKELY_PCT,
     Span,
     best_verdict,
     dry_verdict,
@@ -21,6 +19,7 @@ from weatherman.data.synth.outlooks import (
     range_clause,
     severe_clause,
     sky_clause,
+    wetness,
 )
 from weatherman.data.synth.satire import dateline, statistic
 from weatherman.data.synth.situation import ANYWHERE, Situation
@@ -33,6 +32,7 @@ _FEW = 3  # so many days are often told one by one
 _DAY_BY_DAY = 0.6
 _VERDICTS_ON_DAYS = ("rain", "dry", "best")  # that name the days which matter
 _REMARKS_AFTER_COURSE = 0.5
+_LEVEL_OF = {"wet": "high", "unsure": "mid", "dry": "low"}
 _EXTREME_OF = {"warm": "warmest", "cold": "coldest"}
 
 
@@ -50,9 +50,8 @@ def day_clause(speaker: Speaker, day: Day, name: str, units: Units) -> str:
 
 def rain_clause(speaker: Speaker, day: Day, name: str) -> str:
     """The chance of rain or snow on one day."""
-    chance = day.rain_chance_pct
-    level = "high" if chance >= LIKELY_PCT else "low" if chance <= UNLIKELY_PCT else "mid"
-    clause = _tidy(speaker.say("forecast_rain", Situation(frozenset({level})), day=name, chance=f"{chance} %"))
+    level = Situation(frozenset({_LEVEL_OF[wetness(day)]}))
+    clause = _tidy(speaker.say("forecast_rain", level, day=name, chance=f"{day.rain_chance_pct} %"))
     return clause.replace("rain or snow", what_falls([day]))
 
 
@@ -164,10 +163,10 @@ def _verdict(speaker: Speaker, span: Span, wish: str, units: Units) -> str:
 def _day_by_day(speaker: Speaker, intro: str, span: Span, units: Units, *, wet: bool) -> str:
     clauses = [day_clause(speaker, day, span.name(day), units) for day in span.days]
     told = [sentence(f"{intro}: {clauses[0]}"), *map(sentence, clauses[1:])]
-    one = span.wet if len(span.wet) == 1 else span.days
     if not wet:
         return join(*told)
-    chance = rain_clause(speaker, one[0], span.name(one[0])) if len(one) == 1 else falling_clause(speaker, span)
+    only = span.wet[0] if len(span.wet) == 1 else None
+    chance = rain_clause(speaker, only, span.name(only)) if only else falling_clause(speaker, span)
     return join(*told, sentence(chance))
 
 

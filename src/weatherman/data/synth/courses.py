@@ -7,23 +7,16 @@ from itertools import groupby
 
 from weatherman.data.synth.climate import Day
 from weatherman.data.synth.day_names import what_falls
-from weatherman.data.synth.outlooks import LIKELY_PCT, UNLIKELY_PCT, Span, dry_sky, falling_clause, sky_clause
+from weatherman.data.synth.outlooks import Span, dry_sky, falling_clause, sky_clause, wetness
 from weatherman.data.synth.situation import Situation
 from weatherman.data.synth.speech import Speaker, join, sentence
 
 MOST_RUNS = 4
-_WET, _UNSURE, _DRY = "wet", "unsure", "dry"
-
-
-def _kind(day: Day) -> str:
-    if day.rain_chance_pct >= LIKELY_PCT:
-        return _WET
-    return _DRY if day.rain_chance_pct <= UNLIKELY_PCT else _UNSURE
 
 
 def alike_runs(days: Sequence[Day]) -> list[list[Day]]:
     """Days that follow each other and are alike: all wet, all dry, or all uncertain."""
-    return [list(run) for _, run in groupby(days, key=_kind)]
+    return [list(run) for _, run in groupby(days, key=wetness)]
 
 
 def course_clauses(speaker: Speaker, span: Span) -> list[str]:
@@ -33,21 +26,21 @@ def course_clauses(speaker: Speaker, span: Span) -> list[str]:
 
 
 def _clause(speaker: Speaker, span: Span, run: list[Day], before: list[list[Day]]) -> str:
-    kind = _kind(run[0])
+    kind = wetness(run[0])
     most = max(day.rain_chance_pct for day in run)
     several = len({day.rain_chance_pct for day in run}) > 1
     values = {"on": span.on(run), "what": what_falls(run), "odds": f"{'up to ' if several else ''}{most} %"}
-    if kind == _WET:
-        again = "-again" if any(_kind(earlier[0]) == _WET for earlier in before) else ""
-        tags = {f"{tag}{again}" for tag in (_WET, values["what"])}
-    elif kind == _UNSURE:
-        tags = {_UNSURE}
+    if kind == "wet":
+        again = "-again" if any(wetness(earlier[0]) == "wet" for earlier in before) else ""
+        tags = {f"{tag}{again}" for tag in ("wet", values["what"])}
+    elif kind == "unsure":
+        tags = {"unsure"}
     elif len(run) == len(span.days):
         if most == 0:
             return f"{falling_clause(speaker, span)}, {sky_clause(speaker, span)}"
         tags, values["odds"] = {f"all-{dry_sky(run)}"}, f"{most} %"
     else:
-        after = "-after" if before and _kind(before[-1][0]) == _WET else ""
+        after = "-after" if before and wetness(before[-1][0]) == "wet" else ""
         tags = {f"{dry_sky(run)}{after}"}
     return speaker.say("course", Situation(frozenset(tags)), **values)
 

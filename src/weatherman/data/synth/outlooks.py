@@ -13,13 +13,20 @@ from weatherman.data.synth.skies import forecast_words
 from weatherman.data.synth.speech import Speaker
 from weatherman.data.synth.units import Units
 
-LIKELY_PCT, UNLIKELY_PCT = 50, 25
+_LIKELY_PCT, _UNLIKELY_PCT = 50, 25
 _MAX_NAMED = 4
 _MOST = 2 / 3
 _VOICED = 0.6  # of the ranges that each persona tells in words of its own
 _CLOUDED = ("overcast", "fog")
 _DEGREE_COSTS_PCT, _CLOUD_COSTS_PCT = 2, 10
 _COLD_HIGH_C, _HOT_HIGH_C, _RAW_HIGH_C, _MILD_HIGH_C, _SUNNY_HIGH_C = 8, 33, 12, 18, 26
+
+
+def wetness(day: Day) -> str:
+    """``wet``, ``dry`` or ``unsure``: whether something probably falls."""
+    if day.rain_chance_pct >= _LIKELY_PCT:
+        return "wet"
+    return "dry" if day.rain_chance_pct <= _UNLIKELY_PCT else "unsure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +51,12 @@ class Span:
     @property
     def wet(self) -> list[Day]:
         """The days on which something probably falls."""
-        return [day for day in self.days if day.rain_chance_pct >= LIKELY_PCT]
+        return [day for day in self.days if wetness(day) == "wet"]
 
     @property
     def dry(self) -> list[Day]:
         """The days on which probably nothing falls."""
-        return [day for day in self.days if day.rain_chance_pct <= UNLIKELY_PCT]
+        return [day for day in self.days if wetness(day) == "dry"]
 
     def name(self, day: Day) -> str:
         """A day's name."""
@@ -87,7 +94,7 @@ def _dryness(wettest: Day) -> str:
     """Of days none of which looks wet: nothing at all, hardly anything, or perhaps something."""
     if wettest.rain_chance_pct == 0:
         return "zero"
-    return "none" if wettest.rain_chance_pct <= UNLIKELY_PCT else "perhaps"
+    return "none" if wetness(wettest) == "dry" else "perhaps"
 
 
 def falling_clause(speaker: Speaker, span: Span) -> str:
@@ -160,7 +167,7 @@ def extreme_clause(speaker: Speaker, tag: str, span: Span, units: Units) -> str:
         "high": units.temp(first.high_c), "low": units.temp(first.low_c), "chance": _chance(first),
         "what": what_falls(found), "day": names[0], "on": on_day(names[0]), "days": listed(names),
     }  # fmt: skip
-    if tag == "wettest" and first.rain_chance_pct <= UNLIKELY_PCT:
+    if tag == "wettest" and wetness(first) == "dry":
         tag = "fall-zero" if first.rain_chance_pct == 0 else "wettest-low"
         return speaker.plainly("outlook", tag, **values | {"on": span.on(found)})
     if len(found) == 1:
@@ -228,10 +235,10 @@ def packing_verdict(speaker: Speaker, span: Span) -> str:
 def outside_verdict(speaker: Speaker, day: Day, name: str, units: Units) -> str:
     """Whether a day is good for something outdoors."""
     values = {"day": name, "on": on_day(name), "chance": _chance(day), "what": what_falls([day])}
-    if day.rain_chance_pct >= LIKELY_PCT or day.condition in FALLING:
+    if wetness(day) == "wet" or day.condition in FALLING:
         tag = "outside-wet"
     elif day.high_c < _COLD_HIGH_C or day.high_c >= _HOT_HIGH_C:
         tag = "outside-cold" if day.high_c < _COLD_HIGH_C else "outside-hot"
     else:
-        tag = "outside-yes" if day.rain_chance_pct <= UNLIKELY_PCT else "outside-perhaps"
+        tag = "outside-yes" if wetness(day) == "dry" else "outside-perhaps"
     return speaker.plainly("outlook", tag, high=units.temp(day.high_c), **values)

@@ -12,7 +12,7 @@ from weatherman.data.synth.climate import COMFORT_C, FALLING, SNOW, Day, spannin
 from weatherman.data.synth.danger import safety_answer
 from weatherman.data.synth.day_names import what_falls
 from weatherman.data.synth.gazetteer import City
-from weatherman.data.synth.outlooks import LIKELY_PCT, Span
+from weatherman.data.synth.outlooks import Span, wetness
 from weatherman.data.synth.questions import ask
 from weatherman.data.synth.satire import dateline
 from weatherman.data.synth.scene import Scene
@@ -108,7 +108,7 @@ def better_clause(scene: Scene, now: Now, days: list[Day]) -> str:
     """Whether tomorrow improves on today: first by thunder, then by what falls, then by warmth."""
     if now.weather.condition == "thunderstorm" != days[1].condition:
         return scene.speaker.plainly("outlook", "storm-passes")
-    wet, wet_then = now.weather.condition in FALLING, days[1].rain_chance_pct >= LIKELY_PCT
+    wet, wet_then = now.weather.condition in FALLING, wetness(days[1]) == "wet"
     if wet != wet_then:
         tag = "better-dry" if wet else "worse-wet"
     else:
