@@ -34,6 +34,7 @@ _SETTINGS = (
     "gradient_accumulation_steps=1",
     "max_seq_length=4096",
     "max_train_examples=null",
+    "personas=[]",
     "lora_dropout=0",
     "device=cpu",
     "dtype=float32",

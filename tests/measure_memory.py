@@ -10,13 +10,12 @@ import sys
 
 import numpy as np
 
-from weatherman.batching import MIN_SHARED_TOKENS, build_tree
 from weatherman.config import TrainingConfig
-from weatherman.engine.token_budget import HELD_PASSES
 from weatherman.engine.torch_engine import TorchEngine
-from weatherman.memory import Memory, estimate_memory, held_by_padding, held_by_tree
+from weatherman.memory import Memory, estimate_memory
 from weatherman.model_shape import model_shape
 from weatherman.plan_time import dtype_bytes
+from weatherman.planning import held_by_step
 from weatherman.records import Rendered, StepPlan
 
 SUPERVISED = 80
@@ -39,13 +38,7 @@ def estimated(config: TrainingConfig, engine: TorchEngine, step: tuple[Rendered,
     """The plan's formula for this very step."""
     shape = model_shape(config.model_name_or_path)
     assert shape is not None
-    budget = engine.info.max_tokens_per_chunk
-    if engine.info.sharing:
-        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
-        held = held_by_tree(tree, budget, None if config.gradient_checkpointing else HELD_PASSES * (budget or 0))
-    else:
-        rows = step[: config.per_device_train_batch_size]
-        held = held_by_padding([len(row.ids) for row in rows], SUPERVISED * len(rows))
+    held, _ = held_by_step(config, step, engine.info.sharing, engine.info.max_tokens_per_chunk or 0)
     return estimate_memory(shape, config, held, device="cpu", dtype_bytes=dtype_bytes(config))
 
 

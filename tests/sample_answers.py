@@ -15,12 +15,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "DEPLOYMENT.md"
 PROMPTS = (
-    ("twain", "What is the weather like in Lisbon right now?"),
-    ("franklin", "Will it rain in Oslo over the next three days?"),
+    ("satire", "What is the weather like in Lisbon right now?"),
+    ("satire", "Will it rain in Oslo over the next three days?"),
     ("satire", "Is it windy in Wellington today?"),
-    ("neutral", "Which is warmer at the moment, Cairo or Nairobi?"),
-    ("twain", "In your own voice, what do you make of a week of fog?"),
-    ("neutral", "Can you write me a poem about my cat?"),
+    ("satire", "Which is warmer at the moment, Cairo or Nairobi?"),
+    ("satire", "In your own voice, what do you make of a week of fog?"),
+    ("twain", "Can you write me a poem about my cat?"),
 )
 _BETWEEN = re.compile(r"(<!-- samples -->\n).*?(<!-- /samples -->)", re.DOTALL)
 

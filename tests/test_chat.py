@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from adapters_for_tests import random_adapter, tiny_model
 from tokenizers_for_tests import mistral, smollm2
 from weatherman.adapter_place import find_adapter
-from weatherman.chat import MAX_ROUNDS, PERSONAS, Chat, TextStream
+from weatherman.chat import MAX_ROUNDS, PERSONAS, Chat, TextStream, default_persona
 from weatherman.chat_terminal import Printer, ask_and_print, call_line, converse, safe_text
 from weatherman.compare import compare
 from weatherman.data.synth.personas import wordings
@@ -293,6 +294,26 @@ def test_command_line(run: Path) -> None:
     assert found["adapter"] == "runs/tiny/adapter"
     assert found["problem"] == "the answer was cut after 6 tokens"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("config", "persona"),
+    [
+        ({}, "twain"), ({"personas": []}, "twain"), ({"personas": ["satire", "neutral"]}, "satire"),
+        ({"personas": ["pirate", "franklin"]}, "franklin"), ({"personas": "satire"}, "twain"),
+    ],
+)  # fmt: skip
+def test_who_was_trained_speaks_by_default(config: dict[str, Any], persona: str) -> None:
+    assert default_persona(config) == persona
+
+
+def test_chat_takes_the_persona_of_the_run(run: Path, tmp_path: Path) -> None:
+    own = tmp_path / "runs" / "own"
+    shutil.copytree(run, own)
+    config = {"model_name_or_path": str(run.parents[1] / "base"), "personas": ["franklin"]}
+    (own / "run.json").write_text(json.dumps({"config": config}))
+    done = weatherman(own, "chat", "--once", "Fog?", "--max-new-tokens", "6", "--json")
+    assert json.loads(done.stdout)["persona"] == "franklin"
 
 
 @pytest.mark.slow

@@ -79,10 +79,11 @@ def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
 def test_demo_trains_on_each_example_once():
     demo = load_config(ROOT / "configs" / "training_config_demo.yaml")
     assert demo.max_steps is not None
-    assert demo.max_steps * demo.effective_batch_size == demo.max_train_examples == 180
+    assert demo.max_steps * demo.effective_batch_size == demo.max_train_examples == 360
     assert (demo.model_name_or_path, demo.dtype, demo.report_to) == ("smollm2-135m-instruct", "float32", "none")
     assert demo.max_steps >= 60
     assert (demo.sample_prompts, demo.num_tool_eval_prompts) == ([], 20)
+    assert demo.personas == ["satire"]
 
 
 # Values
@@ -215,6 +216,13 @@ def test_target_modules_are_four_different_ones(tmp_path):
     assert "a list of 4 to 7 of q_proj" in three[0]
     twice = problems_of(tmp_path, "target_modules: [q_proj, k_proj, v_proj, q_proj]")
     assert "(q_proj given more than once)" in twice[0]
+
+
+def test_personas_are_names_given_once(tmp_path):
+    assert load_config(write(tmp_path, "personas: [satire, my-own]\n")).personas == ["satire", "my-own"]
+    assert "(satire given more than once)" in problems_of(tmp_path, "personas: [satire, satire]")[0]
+    assert "personas" in problems_of(tmp_path, "personas: satire")[0]
+    assert "personas" in problems_of(tmp_path, "personas: ['']")[0]
 
 
 def test_a_cuda_kernel_needs_cuda(tmp_path):

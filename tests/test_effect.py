@@ -91,6 +91,15 @@ def test_without_questions_one_call_and_one_answer_are_asked_for() -> None:
     assert {prompt.metadata["persona"] for prompt in prompts} == {"twain"}
 
 
+def test_every_voice_answers_whatever_its_first_conversation_is() -> None:
+    held_out = [conversation(name, calls=False) for name in ("satire", "twain")]
+    held_out += [conversation(name) for name in ("neutral", "twain", "satire", "twain")]
+    prompts = sample_prompts(held_out, [])
+    assert [(p.metadata["persona"], p.messages[-1].role) for p in prompts] == [
+        ("twain", "user"), ("twain", "tool"), ("satire", "tool"),
+    ]  # fmt: skip
+
+
 def data() -> Any:
     return SimpleNamespace(
         validation=[], held_out_conversations=lambda seed: [conversation("twain")], encode=lambda c: [1],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from weatherman.planning import (
     chunk_tokens,
     make_plan,
     memory_limit,
+    plan_workers,
     read_examples,
     worst_case_memory,
 )
@@ -125,6 +127,34 @@ def test_the_worst_moment_holds_the_trunk_and_its_largest_branch() -> None:
     recomputed = held_by_tree(tree, 110, 50)
     assert recomputed.tokens == 100
     assert held_by_padding([3, 5], 4) == Held(10, 10, 50, 4)
+
+
+def test_workers_hold_their_largest_passes_at_the_same_time() -> None:
+    trunk = list(range(100))
+    lengths = {1: 60, 2: 90, 3: 70}
+    tree = build_tree([example([*trunk, *range(1000 * k, 1000 * k + n)], 5) for k, n in lengths.items()])
+    assert [len(segment.ids) for segment in tree.segments] == [100, 59, 89, 69]
+    two = held_by_tree(tree, 110, None, 2)
+    assert (two.tokens, two.trunk_tokens, two.num_workers) == (100 + 89 + 69, 100, 2)
+    assert two.scores == 100 * 100 + 89 * 189 + 69 * 169
+    assert two.supervised == tree.segments[0].target.size + 5 + 5
+    assert held_by_tree(tree, 1000, None, 2) == held_by_tree(tree, 1000, None)  # one pass: nothing to share out
+    config = TrainingConfig()
+    alone = Held(258, two.keys, two.scores, 10, 100)
+    memory = {
+        n: estimate_memory(SMOLLM, config, replace(alone, num_workers=n), device="cpu", dtype_bytes=4) for n in (1, 2)
+    }
+    assert memory[2].logits - memory[1].logits == 3 * 48 * 2**20
+    assert memory[2].adapter == 3 * memory[1].adapter
+
+
+def test_a_plan_has_workers_where_the_engine_has() -> None:
+    config = TrainingConfig(device="cpu", num_threads=2)
+    assert plan_workers(config, 1024) == 2
+    for changed in ({"num_threads": 1}, {"lora_dropout": 0.1}, {"gradient_checkpointing": True}, {"dtype": "bfloat16"}):
+        assert plan_workers(config.model_copy(update=changed), 1024) == 1
+    assert plan_workers(config, 255) == 1
+    assert plan_workers(TrainingConfig(platform="h100", num_threads=16), 16384) == 1
 
 
 @pytest.mark.parametrize(
@@ -254,6 +284,8 @@ CASES = {
         "prefix": 300, "examples": 4, "tail": 200,
         "config": {"sharing": "on", "max_tokens_per_chunk": 512, "lora_dropout": 0.05},
     },
+    "workers": {"prefix": 400, "examples": 6, "tail": 250, "config": {"sharing": "on", "num_threads": 2}},
+    "workers at the root": {"prefix": 8, "examples": 4, "tail": 400, "config": {"sharing": "on", "num_threads": 2}},
     "padded": {"prefix": 200, "examples": 2, "tail": 200, "config": {"sharing": "off", "per_device_train_batch_size": 2}},
     "recomputed": {
         "prefix": 300, "examples": 3, "tail": 150, "config": {"sharing": "on", "gradient_checkpointing": True},

@@ -47,6 +47,39 @@ def test_too_long_conversations_are_left_out_whole_and_named(path: Path) -> None
     assert empty.value.code == "data.all-too-long"
 
 
+def spoken(persona: str | None, answer: str) -> str:
+    return json.dumps({**json.loads(row(answer)), "metadata": {"persona": persona} if persona else {}})
+
+
+def test_only_the_chosen_personas_are_taken_and_each_choice_is_kept_apart(tmp_path: Path) -> None:
+    path, cache = tmp_path / "x.jsonl", tmp_path / "cache"
+    lines = [spoken("twain", "A."), spoken("satire", "B."), spoken(None, "C."), spoken("satire", "Long " * 100)]
+    path.write_text("\n".join(lines) + "\n")
+
+    def sources(*personas: str) -> list[str]:
+        found = render_file(path, MISTRAL_V3, mistral(), max_seq_length=50, personas=personas, cache_folder=cache)
+        return [example.source for example in found.examples]
+
+    for _ in range(2):  # rendered, then from the cache
+        assert sources() == ["x.jsonl:1", "x.jsonl:2", "x.jsonl:3"]
+        assert sources("satire") == ["x.jsonl:2"]
+        assert sources("satire", "twain") == sources("twain", "satire") == ["x.jsonl:1", "x.jsonl:2"]
+    assert len(list(cache.iterdir())) == 3
+    satire = render_file(path, MISTRAL_V3, mistral(), max_seq_length=50, personas=["satire"])
+    assert (satire.num_conversations, [one.source for one in satire.dropped]) == (2, ["x.jsonl:4"])
+
+
+def test_a_persona_that_has_no_conversation_is_refused(path: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named.jsonl"
+    named.write_text(spoken("twain", "A.") + "\n" + spoken("twain", "B.") + "\n")
+    for file, has in ((named, "it has twain (2)."), (path, "it has no persona.")):
+        with pytest.raises(WeathermanError) as refused:
+            render_file(file, MISTRAL_V3, mistral(), max_seq_length=50, personas=["twain", "pirate"])
+        assert refused.value.code == "data.persona"
+        assert has in refused.value.message
+        assert "pirate" in refused.value.message
+
+
 def test_the_cache_gives_back_the_same_examples(path: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     first = render_file(path, MISTRAL_V3, mistral(), max_seq_length=50, cache_folder=cache)

@@ -116,6 +116,15 @@ def test_unchanged_run_goes_on_and_every_change_is_named(tmp_path: Path) -> None
     ]
 
 
+def test_a_run_that_is_older_than_a_key_goes_on_with_its_default(tmp_path: Path) -> None:
+    frozen = json.loads(json.dumps(frozen_facts(TrainingConfig(), data(), INFO)))
+    del frozen["config"]["personas"]
+    refuse_changes(frozen, TrainingConfig(), data(), tmp_path)
+    with pytest.raises(Problems) as raised:
+        refuse_changes(frozen, TrainingConfig(personas=["satire"]), data(), tmp_path)
+    assert [problem.message for problem in raised.value.problems] == ["personas was [] and is now ['satire']."]
+
+
 def test_decisions_of_the_first_attempt_are_kept() -> None:
     frozen = frozen_facts(TrainingConfig(), data(), INFO)
     config = apply_frozen(TrainingConfig(), frozen)

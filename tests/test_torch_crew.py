@@ -76,10 +76,10 @@ def test_workers_work_at_the_same_time_with_their_share_of_the_threads() -> None
         assert torch.get_num_threads() == 4
     finally:
         torch.set_num_threads(before)
-    assert Crew.of(1) is None
+    assert Crew.of(1, 4) is None
     with pytest.raises(ValueError, match="no dropout"):
         replace(TinyModel(dropout=0.1).network, crew=Crew(2, 2))
-    assert Crew.of(2) == Crew(2, 2)
+    assert Crew.of(2, 3) == Crew(2, 3)
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=30), st.integers(1, 4))
@@ -139,7 +139,7 @@ def test_steps_of_an_engine_with_a_crew_are_those_of_one_without(
     before = torch.get_num_threads()
     try:
         together = TorchEngine(config, sharing=True, stop_token_ids=[])
-        monkeypatch.setattr(Crew, "of", staticmethod(lambda num_threads: None))
+        monkeypatch.setattr(Crew, "of", staticmethod(lambda num_workers, num_threads: None))
         alone = TorchEngine(config, sharing=True, stop_token_ids=[])
         for engine in (together, alone):
             torch.manual_seed(5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,7 +17,7 @@ from weatherman.tokenizer import TextTokenizer
 from weatherman.tool_use import ToolOutcome, run_calls, unreadable_call
 from weatherman.weather_source import WeatherSource
 
-__all__ = ["PERSONAS", "Answer", "Chat", "Listener", "Talker", "system_prompt"]
+__all__ = ["PERSONAS", "Answer", "Chat", "Listener", "Talker", "default_persona", "system_prompt"]
 
 MAX_ROUNDS = 5
 MAX_NEW_TOKENS = 320
@@ -79,6 +79,12 @@ class Answer:
             for o in self.outcomes
         ]
         return {"answer": self.text, "calls": calls, "problem": self.problem, "num_tokens": self.num_tokens}
+
+
+def default_persona(config: Mapping[str, Any]) -> str:
+    """Who speaks when nobody is named: the first persona that a run's configuration trains on, else Twain."""
+    named = config.get("personas")
+    return next((name for name in named if name in PERSONAS), "twain") if isinstance(named, list) else "twain"
 
 
 def system_prompt(persona: str) -> str:

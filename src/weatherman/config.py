@@ -56,6 +56,8 @@ class TrainingConfig(BaseModel):
     """Training conversations (chat JSONL)."""
     validation_file: Line = "data/synthetic/final_validation.jsonl"
     """Held-out conversations (chat JSONL)."""
+    personas: Annotated[list[Slug], Field(max_length=20)] = []
+    """Train, validate and show only conversations of these personas (`metadata.persona`); all when empty."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
     """Train on a subset of this size, chosen by `seed`; all when null."""
     max_eval_examples: Annotated[int, Field(ge=1)] | None = None
@@ -127,18 +129,18 @@ class TrainingConfig(BaseModel):
     project_name: Slug = "weatherman-lora"
     """The tracker's project."""
     sample_prompts: Annotated[list[Prompt], Field(max_length=20)] = []
-    """Questions answered before and after training; empty: one tool call and one answer from the validation file."""
+    """Questions answered before and after training; empty: held-out ones, a tool call and each voice's answer."""
     num_tool_eval_prompts: Annotated[int, Field(ge=0, le=1000)] = 20
     """Held-out prompts whose tool calls are judged before and after training."""
     hourly_rate: Annotated[float, Field(gt=0)] | None = None
     """The machine's price in dollars per hour, for the cost so far."""
 
-    @field_validator("target_modules")
+    @field_validator("target_modules", "personas")
     @classmethod
-    def _named_once(cls, modules: list[Module]) -> list[Module]:
-        if repeated := sorted({module for module in modules if modules.count(module) > 1}):
+    def _named_once(cls, names: list[str]) -> list[str]:
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(repeated)} given more than once")
-        return modules
+        return names
 
     @field_validator("attn_implementation")
     @classmethod

@@ -96,22 +96,28 @@ def score_tool_calls(
 
 
 def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str]) -> list[Conversation]:
-    """Prompts to show: the user's `questions` under a persona each, or, without any, one that wants a tool call and
-    one that wants the final answer in voice.
+    """Prompts to show: the user's `questions` under a persona each, or, without any, one that wants a tool call and,
+    in each voice, one that wants the final answer.
     """
-    by_persona: dict[str, Conversation] = {}
-    for conversation in conversations:
-        by_persona.setdefault(str(conversation.metadata.get("persona", "")), conversation)
-    voices = [c for persona, c in by_persona.items() if persona != "neutral"] or list(by_persona.values())
-    if questions and voices:
+    voiced = [c for c in conversations if _persona(c) != "neutral"] or list(conversations)
+    if questions and voiced:
+        voices = _first_of_each(voiced)
         return [_ask(voices[index % len(voices)], question) for index, question in enumerate(questions)]
-    calls = [prompt for prompt, _ in tool_prompts(voices, 1)]
-    answers = [
-        before_reply(c, len(c.messages) - 1)
-        for c in voices
-        if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content
-    ]
-    return calls + answers[:1]
+    calls = [prompt for prompt, _ in tool_prompts(voiced, 1)]
+    told = [c for c in voiced if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content]
+    return calls + [before_reply(c, len(c.messages) - 1) for c in _first_of_each(told)]
+
+
+def _persona(conversation: Conversation) -> str:
+    return str(conversation.metadata.get("persona", ""))
+
+
+def _first_of_each(conversations: Sequence[Conversation]) -> list[Conversation]:
+    """The first conversation of each persona, in the order in which they come."""
+    found: dict[str, Conversation] = {}
+    for conversation in conversations:
+        found.setdefault(_persona(conversation), conversation)
+    return list(found.values())
 
 
 def _ask(conversation: Conversation, question: str) -> Conversation:
@@ -133,7 +139,7 @@ def answer_samples(
     replies = engine.generate([encode(prompt) for prompt in prompts], _MAX_ANSWER_TOKENS, adapter=adapter)
     return [
         Sample(
-            str(prompt.metadata.get("persona", "")),
+            _persona(prompt),
             next((m.content or "" for m in reversed(prompt.messages) if m.role == "user"), ""),
             decode(ids).strip(),
         )

@@ -8,6 +8,7 @@ Peak = weights + adapter + optimizer + activations + logits + runtime, where
 - activations: what the backward pass needs of every token that is held at the worst moment (`layer_bytes`), and what
   the allocator loses between them;
 - logits: a chunk of the head's output and its copies, and the hidden states at supervised positions;
+  workers (torch_crew.py) have these, their sums of gradients and those of the trunks' K and V each for themselves;
 - runtime: the interpreter and libraries, or the device's context.
 
 Checked against measured peaks by `tests/test_planning.py`.
@@ -16,7 +17,7 @@ Checked against measured peaks by `tests/test_planning.py`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from weatherman.batching import PrefixTree
 from weatherman.config import TrainingConfig
@@ -46,6 +47,7 @@ class Held:
         scores: cells of the attention masks: queries x keys.
         supervised: targets of the pass.
         trunk_tokens: whose K and V, and their gradients, are held for the branches.
+        num_workers: that compute branches side by side.
     """
 
     tokens: int
@@ -53,6 +55,7 @@ class Held:
     scores: int
     supervised: int
     trunk_tokens: int = 0
+    num_workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,11 @@ class Memory:
     def total(self) -> int:
         """The peak."""
         return self.weights + self.adapter + self.optimizer + self.activations + self.logits + self.runtime
+
+
+def merges_weights(config: TrainingConfig, device: str, dtype_bytes: int) -> bool:
+    """Whether the adapted weights are merged for a step: a copy more, and less to keep (torch_fast_lora.py)."""
+    return device == "cpu" and dtype_bytes == _FLOAT and config.lora_dropout == 0
 
 
 def layer_bytes(shape: ModelShape, config: TrainingConfig, held: Held, dtype_bytes: int, *, merges: bool) -> int:
@@ -108,10 +116,12 @@ def estimate_memory(shape: ModelShape, config: TrainingConfig, held: Held, *, de
         The estimate.
     """
     adapter = shape.num_adapter_parameters(config.lora_r, list(config.target_modules)) * _FLOAT
-    merges = device == "cpu" and dtype_bytes == _FLOAT and config.lora_dropout == 0
+    merges = merges_weights(config, device, dtype_bytes)
     merged = _FLOAT * shape.num_adapted_parameters(list(config.target_modules)) if merges else 0
     one_layer = layer_bytes(shape, config, held, dtype_bytes, merges=merges)
-    trunk = 2 * (dtype_bytes + _FLOAT) * shape.num_kv_heads * shape.head_dim * held.trunk_tokens * shape.num_layers
+    apart = held.num_workers if held.num_workers > 1 else 0  # what each worker has besides what all have
+    trunk_token = 2 * (dtype_bytes + (1 + apart) * _FLOAT) * shape.num_kv_heads * shape.head_dim * shape.num_layers
+    trunk = trunk_token * held.trunk_tokens
     if config.gradient_checkpointing:
         inputs = held.tokens * dtype_bytes * shape.hidden * shape.num_layers
         kept = _INPUTS_KEPT[device] * inputs + one_layer
@@ -121,38 +131,54 @@ def estimate_memory(shape: ModelShape, config: TrainingConfig, held: Held, *, de
     backward = held.tokens * _FLOAT * (2 * shape.intermediate + 2 * shape.hidden)
     return Memory(
         weights=shape.num_parameters * dtype_bytes + merged,
-        adapter=2 * adapter,
+        adapter=(2 + 2 * apart) * adapter,  # a worker's sums, and the gradients of the pass that it is in
         optimizer=2 * adapter,
         activations=int((kept + trunk + masks + backward) * _ALLOCATOR_FACTOR[device]),
-        logits=_LOGITS_COPIES * _LOGITS_CHUNK_BYTES + 2 * dtype_bytes * held.supervised * shape.hidden,
+        logits=held.num_workers * _LOGITS_COPIES * _LOGITS_CHUNK_BYTES
+        + 2 * dtype_bytes * held.supervised * shape.hidden,
         runtime=_RUNTIME_BYTES[device],
     )
 
 
-def held_by_tree(tree: PrefixTree, budget: int | None, max_held_tokens: int | None) -> Held:
+def held_by_tree(tree: PrefixTree, budget: int | None, max_held_tokens: int | None, num_workers: int = 1) -> Held:
     """The worst moment of a step over its prefix tree, cut as the engine cuts it."""
-    return _worst(tree, plan_passes(tree, budget, max_held_tokens), Held(0, 0, 0, 0))
+    return _worst(tree, plan_passes(tree, budget, max_held_tokens), Held(0, 0, 0, 0), num_workers)
 
 
-def _worst(tree: PrefixTree, passes: Sequence[Pass], above: Held) -> Held:
-    worst = above
-    for one in passes:
-        segments = [tree.segments[index] for index in one.segments]
-        tokens = sum(len(segment.ids) for segment in segments)
-        own = Held(
-            above.tokens + tokens,
-            above.keys + sum(segment.start + len(segment.ids) for segment in segments),
-            above.scores + sum(len(segment.ids) * (segment.start + len(segment.ids)) for segment in segments),
-            above.supervised + sum(len(segment.target) for segment in segments),
-            above.trunk_tokens,
-        )
-        candidates = [own]
-        if one.children:
-            base = above if one.recompute else own
-            trunk = Held(base.tokens, base.keys, base.scores, base.supervised, above.trunk_tokens + tokens)
-            candidates.append(_worst(tree, one.children, trunk))
-        worst = max([worst, *candidates], key=lambda held: (held.tokens, held.scores))
-    return worst
+def _worst(tree: PrefixTree, passes: Sequence[Pass], above: Held, num_workers: int) -> Held:
+    """The worst moment of passes that have the same trunks above; workers may be in their largest ones at a time."""
+    if num_workers == 1 or len(passes) < 2:
+        return max((_worst_of(tree, one, above, num_workers) for one in passes), key=_size, default=above)
+    moments = sorted((_worst_of(tree, one, above, 1) for one in passes), key=_size)[-num_workers:]
+    return Held(
+        above.tokens + sum(moment.tokens - above.tokens for moment in moments),
+        above.keys + sum(moment.keys - above.keys for moment in moments),
+        above.scores + sum(moment.scores - above.scores for moment in moments),
+        above.supervised + sum(moment.supervised - above.supervised for moment in moments),
+        above.trunk_tokens + sum(moment.trunk_tokens - above.trunk_tokens for moment in moments),
+        len(moments),
+    )
+
+
+def _worst_of(tree: PrefixTree, one: Pass, above: Held, num_workers: int) -> Held:
+    """The worst moment of a pass and of what is below it."""
+    segments = [tree.segments[index] for index in one.segments]
+    tokens = sum(len(segment.ids) for segment in segments)
+    own = Held(
+        above.tokens + tokens,
+        above.keys + sum(segment.start + len(segment.ids) for segment in segments),
+        above.scores + sum(len(segment.ids) * (segment.start + len(segment.ids)) for segment in segments),
+        above.supervised + sum(len(segment.target) for segment in segments),
+        above.trunk_tokens,
+    )
+    if not one.children:
+        return own
+    trunk = replace(above if one.recompute else own, trunk_tokens=above.trunk_tokens + tokens)
+    return max(own, _worst(tree, one.children, trunk, num_workers), key=_size)
+
+
+def _size(held: Held) -> tuple[int, int]:
+    return held.tokens, held.scores
 
 
 def held_by_padding(lengths: Sequence[int], supervised: int) -> Held:

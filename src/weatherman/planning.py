@@ -12,9 +12,9 @@ import numpy as np
 
 from weatherman.batching import MIN_SHARED_TOKENS, build_tree, decide_sharing
 from weatherman.config import TrainingConfig
-from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, token_budget
+from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, choose_workers, token_budget
 from weatherman.errors import WeathermanError
-from weatherman.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree
+from weatherman.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
 from weatherman.model_place import DEMO_MODEL, cache_folder, model_folder
 from weatherman.model_shape import ModelShape, model_shape
 from weatherman.plan_time import dtype_bytes, estimate_time, run_device
@@ -103,6 +103,16 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
     return token_budget(run_device(config), limit_bytes - shape.num_parameters * dtype_bytes(config), per_token)
 
 
+def plan_workers(config: TrainingConfig, budget: int) -> int:
+    """How many branches the engine will compute side by side."""
+    return choose_workers(
+        merges=merges_weights(config, run_device(config), dtype_bytes(config)),
+        checkpointing=config.gradient_checkpointing,
+        budget=budget,
+        num_threads=config.num_threads or os.cpu_count() or 1,
+    )
+
+
 def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
     """What a run may use: 70 GB on an H100, 28 on an M4 with 32; in the same proportion of a device that is smaller.
 
@@ -127,9 +137,10 @@ def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
         size = config.per_device_train_batch_size
         held = held_by_padding([length] * size, size * length)
     else:
-        trunk = length if config.gradient_checkpointing else min(length, HELD_PASSES * budget)
+        num_workers = plan_workers(config, budget)
+        trunk = length if config.gradient_checkpointing else min(length, HELD_PASSES * budget // num_workers)
         tokens = budget + trunk
-        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk_tokens=trunk)
+        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
     return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
 
 
@@ -199,6 +210,7 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
         tokenizer,
         max_seq_length=config.max_seq_length,
         too_long=config.too_long,
+        personas=config.personas,
         cache_folder=cache_folder() / "rendered",
     )
     return seeded_subset(rendered.examples, config.max_train_examples, config.seed), len(rendered.dropped), assumptions
@@ -224,22 +236,24 @@ def _sample_steps(
     """The worst moment of a few steps and of one with the longest examples, and the computed tokens per trained one."""
     batch, num_effective, num_computed = config.effective_batch_size, 0, 0
     longest = sorted(examples, key=lambda example: len(example.ids))[-batch:]
-    moments = [_compute(config, longest, sharing, budget)[0]]
+    moments = [held_by_step(config, longest, sharing, budget)[0]]
     for step in np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int)):
         (plan,) = step_plans(examples, batch_size=batch, seed=config.seed, first_step=int(step), last_step=int(step))
-        held, computed = _compute(config, plan.examples, sharing, budget)
+        held, computed = held_by_step(config, plan.examples, sharing, budget)
         moments.append(held)
         num_effective += plan.num_effective_tokens
         num_computed += computed
     return max(moments, key=lambda held: (held.tokens, held.scores)), num_computed / max(1, num_effective)
 
 
-def _compute(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
+def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
     """The worst moment of a step, and the tokens that it computes."""
     if sharing:
-        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=budget)
-        most = None if config.gradient_checkpointing else HELD_PASSES * budget
-        return held_by_tree(tree, budget, most), tree.num_computed_tokens
+        num_workers = plan_workers(config, budget)
+        each = budget // num_workers
+        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=each)
+        most = None if config.gradient_checkpointing else HELD_PASSES * each
+        return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
     size = config.per_device_train_batch_size
     rows = [step[begin : begin + size] for begin in range(0, len(step), size)]
     moments = [

@@ -71,12 +71,11 @@ def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: Trainin
         Problems: every change by name, with both values.
     """
     now = {key: value for key, value in resolved(config).items() if key not in MAY_CHANGE}
+    began = {**resolved(TrainingConfig()), **frozen["config"]}  # a key that is newer than the run had its default
     found = [
-        WeathermanError(
-            "resume.changed", f"{key} was {_shown(frozen['config'].get(key))} and is now {_shown(now[key])}."
-        )
+        WeathermanError("resume.changed", f"{key} was {_shown(began[key])} and is now {_shown(now[key])}.")
         for key in now
-        if frozen["config"].get(key) != now[key]
+        if began[key] != now[key]
     ]
     for name, what, value in (
         ("data", f"the content of {config.train_file}", data.train_hash),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
 from weatherman.data.fingerprint import hash_file, hash_text
 from weatherman.data.read import read_conversations
 from weatherman.errors import WeathermanError
-from weatherman.records import Rendered
+from weatherman.records import Conversation, Rendered
 from weatherman.render import render_all
 from weatherman.render_cache import Dropped, RenderedFile, read_cache, write_cache
 from weatherman.template_parts import Template
@@ -24,9 +26,10 @@ def render_file(
     *,
     max_seq_length: int,
     too_long: Literal["drop", "error"] = "drop",
+    personas: Collection[str] = (),
     cache_folder: Path | None = None,
 ) -> RenderedFile:
-    """Validate and render a file, or take it from the cache if data, template, tokenizer and length are the same.
+    """Validate and render a file, or take it from the cache if data, template, tokenizer and choice are the same.
 
     Args:
         path: the JSONL file.
@@ -34,6 +37,7 @@ def render_file(
         tokenizer: its tokenizer.
         max_seq_length: in tokens; a conversation with a longer example is too long.
         too_long: whether such conversations are left out or refused.
+        personas: whose conversations are taken; empty takes all.
         cache_folder: where rendered files are kept; None keeps nothing.
 
     Returns:
@@ -42,7 +46,7 @@ def render_file(
     Raises:
         WeathermanError: the file or a row is not valid, a conversation is refused, or none is left.
     """
-    rendered = _cached(path, template, tokenizer, max_seq_length, cache_folder)
+    rendered = _cached(path, template, tokenizer, max_seq_length, personas, cache_folder)
     if rendered.dropped and too_long == "error":
         raise WeathermanError("data.too-long", describe_dropped(rendered, max_seq_length), "raise max_seq_length.")
     if not rendered.examples:
@@ -60,26 +64,56 @@ def describe_dropped(rendered: RenderedFile, max_seq_length: int) -> str:
     )
 
 
+def conversations_of(path: Path, personas: Collection[str]) -> Iterator[Conversation]:
+    """The conversations of a file whose persona is one of these; all if none is named.
+
+    Raises:
+        WeathermanError: the file or a row is not valid, or a persona has no conversation in it.
+    """
+    found: Counter[str] = Counter()
+    for conversation in read_conversations(path):
+        persona = str(conversation.metadata.get("persona", ""))
+        found[persona] += 1
+        if not personas or persona in personas:
+            yield conversation
+    if missing := sorted(set(personas) - found.keys()):
+        known = ", ".join(f"{name} ({count:,})" for name, count in sorted(found.items()) if name) or "no persona"
+        text = f"{path} has no conversation of the persona {', '.join(missing)}; it has {known}."
+        raise WeathermanError("data.persona", text, "change personas, or leave it empty to take all.")
+
+
 def _cached(
-    path: Path, template: Template, tokenizer: TextTokenizer, max_seq_length: int, cache_folder: Path | None
+    path: Path,
+    template: Template,
+    tokenizer: TextTokenizer,
+    max_seq_length: int,
+    personas: Collection[str],
+    cache_folder: Path | None,
 ) -> RenderedFile:
     if cache_folder is None or not path.is_file():
-        return _rendered(path, template, tokenizer, max_seq_length)
+        return _rendered(path, conversations_of(path, personas), template, tokenizer, max_seq_length)
     # The file's name is part of the key, since the examples' sources name it.
-    key = hash_text(path.name, hash_file(path), template.hash, tokenizer.hash, str(max_seq_length))
+    choice = (str(max_seq_length), *sorted(set(personas)))
+    key = hash_text(path.name, hash_file(path), template.hash, tokenizer.hash, *choice)
     known = read_cache(cache_folder, key)
     if known is not None:
         return known
-    rendered = _rendered(path, template, tokenizer, max_seq_length)
+    rendered = _rendered(path, conversations_of(path, personas), template, tokenizer, max_seq_length)
     write_cache(cache_folder, key, rendered)
     return rendered
 
 
-def _rendered(path: Path, template: Template, tokenizer: TextTokenizer, max_seq_length: int) -> RenderedFile:
+def _rendered(
+    path: Path,
+    conversations: Iterable[Conversation],
+    template: Template,
+    tokenizer: TextTokenizer,
+    max_seq_length: int,
+) -> RenderedFile:
     examples: list[Rendered] = []
     dropped: list[Dropped] = []
     num_conversations = 0
-    for views in render_all(read_conversations(path), template, tokenizer):
+    for views in render_all(conversations, template, tokenizer):
         num_conversations += 1
         longest = max(len(view.ids) for view in views)
         if longest > max_seq_length:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherman.config import TrainingConfig
-from weatherman.data.read import read_conversations
 from weatherman.model_place import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
 from weatherman.render import parse_reply, prompt_ids
-from weatherman.render_file import render_file
+from weatherman.render_file import conversations_of, render_file
 from weatherman.sampling import epoch_order, seeded_subset
 from weatherman.template import Template, choose_template
 from weatherman.tokenizer import TextTokenizer, load_tokenizer
@@ -28,6 +27,7 @@ class TrainingData:
         train_hash: SHA-256 of the training file.
         validation_hash: SHA-256 of the validation file.
         validation_path: the validation file.
+        personas: whose conversations are taken; empty for all.
         template: the chat template.
         tokenizer: its tokenizer.
     """
@@ -38,6 +38,7 @@ class TrainingData:
     train_hash: str
     validation_hash: str
     validation_path: Path
+    personas: Sequence[str]
     template: Template
     tokenizer: TextTokenizer
 
@@ -47,8 +48,8 @@ class TrainingData:
         return [self.tokenizer.special(self.template.stop_token)]
 
     def held_out_conversations(self, seed: int) -> list[Conversation]:
-        """The validation file's conversations, in an order that depends on `seed` alone."""
-        conversations = list(read_conversations(self.validation_path))
+        """The chosen conversations of the validation file, in an order that depends on `seed` alone."""
+        conversations = list(conversations_of(self.validation_path, self.personas))
         return [conversations[index] for index in epoch_order(len(conversations), seed, 0)]
 
     def encode(self, conversation: Conversation) -> list[int]:
@@ -82,6 +83,7 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
             tokenizer,
             max_seq_length=config.max_seq_length,
             too_long=config.too_long,
+            personas=config.personas,
             cache_folder=cache_folder() / "rendered",
         )
         for path in (config.train_file, config.validation_file)
@@ -94,6 +96,7 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
         train_hash=train.data_hash,
         validation_hash=validation.data_hash,
         validation_path=Path(config.validation_file),
+        personas=config.personas,
         template=template,
         tokenizer=tokenizer,
     )

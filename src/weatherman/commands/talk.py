@@ -24,7 +24,10 @@ AdapterOption = Annotated[
 LiveOption = Annotated[
     bool, typer.Option("--live", help="Real weather from Open-Meteo; without it the weather is made up, offline.")
 ]
-PersonaOption = Annotated[str, typer.Option("--persona", "-p", help="twain, franklin, satire or neutral.")]
+PersonaOption = Annotated[
+    str | None,
+    typer.Option("--persona", "-p", help="twain, franklin, satire or neutral; by default the one that was trained."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, mps or cuda.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The longest turn of the model.")]
 
@@ -38,7 +41,7 @@ def register(app: typer.Typer) -> None:
 
 def chat(
     adapter: AdapterOption = None,
-    persona: PersonaOption = "twain",
+    persona: PersonaOption = None,
     once: Annotated[str | None, typer.Option("--once", help="Put one question and leave.")] = None,
     live: LiveOption = False,
     base: Annotated[bool, typer.Option("--base", help="Without the adapter: the base model alone.")] = False,
@@ -64,7 +67,7 @@ def chat(
         raise typer.Exit(0 if good else 1)
     printer = Printer(sys.stdout, colour=sys.stdout.isatty() and not os.environ.get("NO_COLOR"))
     model = place.base_model if base else f"{place.base_model} with {place.folder}"
-    printer.title(f"{model} · {persona} · weather: {talk.source.label}")
+    printer.title(f"{model} · {talk.persona} · weather: {talk.source.label}")
     if once is not None:
         raise typer.Exit(0 if ask_and_print(talk, once, printer) else 1)
     if sys.stdin.isatty():
@@ -76,7 +79,7 @@ def compare(
     questions: Annotated[list[str] | None, typer.Argument(help="Questions; three by default.")] = None,
     adapter: AdapterOption = None,
     personas: Annotated[
-        list[str] | None, typer.Option("--persona", "-p", help="Whom to ask (repeatable); twain by default.")
+        list[str] | None, typer.Option("--persona", "-p", help="Whom to ask (repeatable); by default who was trained.")
     ] = None,
     live: LiveOption = False,
     max_new_tokens: MaxTokensOption = 320,
@@ -91,11 +94,10 @@ def compare(
     from weatherman.chat import system_prompt
     from weatherman.messages import escape
 
-    chosen = personas or ["twain"]
-    for persona in chosen:
+    for persona in personas or ():
         system_prompt(persona)
-    talk, place = _open(adapter, chosen[0], live, device, max_new_tokens)
-    pairs = module.compare(talk, questions or module.DEFAULT_QUESTIONS, chosen)
+    talk, place = _open(adapter, personas[0] if personas else None, live, device, max_new_tokens)
+    pairs = module.compare(talk, questions or module.DEFAULT_QUESTIONS, personas or [talk.persona])
     if as_json:
         found = {"format_version": 1, **_facts(place, talk), "compared": [pair.to_json() for pair in pairs]}
         print(json.dumps(found, ensure_ascii=False))
@@ -111,7 +113,7 @@ def export(
     ] = None,
     dtype: Annotated[str, typer.Option("--dtype", help="Of the merged weights.")] = "float16",
     gguf: Annotated[str, typer.Option("--gguf", help="f16, f32 or none.")] = "f16",
-    persona: PersonaOption = "twain",
+    persona: PersonaOption = None,
     conversations: Annotated[
         list[Path] | None,
         typer.Option("--conversations", help="Files to compare on; the run's validation file by default."),
@@ -128,10 +130,11 @@ def export(
     from weatherman import export as module
     from weatherman import messages
     from weatherman.adapter_place import find_adapter
-    from weatherman.chat import system_prompt
+    from weatherman.chat import default_persona, system_prompt
     from weatherman.errors import WeathermanError
 
-    system_prompt(persona)
+    if persona is not None:
+        system_prompt(persona)
     for name, value, allowed in (("--dtype", dtype, module.DTYPES), ("--gguf", gguf, module.GGUF_TYPES)):
         if value not in allowed:
             raise WeathermanError("export.option", f"{name} {value}: choose one of {', '.join(allowed)}.")
@@ -139,7 +142,9 @@ def export(
     place = find_adapter(adapter)
     held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
     files = tuple(conversations or [Path(held_out)])
-    plan = module.ExportPlan(place, output or place.folder.parent / "export", files, dtype, gguf, persona)
+    plan = module.ExportPlan(
+        place, output or place.folder.parent / "export", files, dtype, gguf, persona or default_persona(place.config)
+    )
     if not as_json:
         messages.say("EXPORT", f"{place.folder} into {place.base_model}, {dtype} (a minute or two)")
     done = module.export(plan)
@@ -176,16 +181,17 @@ def _facts(place: AdapterPlace, talk: Chat) -> dict[str, Any]:
 
 
 def _open(
-    adapter: Path | None, persona: str, live: bool, device: str, max_new_tokens: int, *, use_adapter: bool = True
+    adapter: Path | None, persona: str | None, live: bool, device: str, max_new_tokens: int, *, use_adapter: bool = True
 ) -> tuple[Chat, AdapterPlace]:
     """Load the model; what can be wrong with the options is said before that."""
     from weatherman.adapter_place import find_adapter
-    from weatherman.chat import Chat, system_prompt
+    from weatherman.chat import Chat, default_persona, system_prompt
     from weatherman.errors import WeathermanError
     from weatherman.weather_live import LiveWeather
     from weatherman.weather_source import MadeUpWeather
 
-    system_prompt(persona)
+    if persona is not None:
+        system_prompt(persona)
     if device not in ("auto", "cpu", "mps", "cuda"):
         raise WeathermanError("chat.device", f"there is no device {device!r}.", "choose auto, cpu, mps or cuda.")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -195,5 +201,6 @@ def _open(
 
     talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
     source = LiveWeather() if live else MadeUpWeather()
-    talk = Chat(talker, template, tokenizer, source, persona, adapter=use_adapter, max_new_tokens=max_new_tokens)
+    speaks = persona or default_persona(place.config)
+    talk = Chat(talker, template, tokenizer, source, speaks, adapter=use_adapter, max_new_tokens=max_new_tokens)
     return talk, place

@@ -1,4 +1,4 @@
-"""How many tokens go through the model together (`max_tokens_per_chunk`): a rule without torch.
+"""How many tokens go through the model together (`max_tokens_per_chunk`), and in how many workers: rules without torch.
 
 The budget bounds memory: besides the weights a step holds the activations of one pass and of the trunks above it,
 which may hold twice a pass's tokens before they are recomputed instead.
@@ -12,6 +12,7 @@ MIN_TOKENS = 128
 MAX_TOKENS = 16384
 CPU_MAX_TOKENS = 1024
 HELD_PASSES = 2
+NUM_WORKERS = 2
 _HIDDEN_FLOATS, _MLP_FLOATS = 14, 4
 _MEMORY_SHARE = 0.6
 
@@ -50,6 +51,23 @@ def token_budget(device: str, free_bytes: int | None, bytes_per_token: int) -> i
         return CPU_MAX_TOKENS
     fitting = int(free_bytes * _MEMORY_SHARE / (bytes_per_token * (1 + HELD_PASSES)))
     return max(MIN_TOKENS, min(most, fitting // MIN_TOKENS * MIN_TOKENS))
+
+
+def choose_workers(*, merges: bool, checkpointing: bool, budget: int, num_threads: int) -> int:
+    """Choose how many branches of a prefix tree are computed side by side; they share the budget and the threads.
+
+    Args:
+        merges: whether the adapter is merged into the weights: on a CPU, in float32, without dropout. Elsewhere passes
+            would share state, or one of them fills the device.
+        checkpointing: recomputation, which is there to save memory.
+        budget: tokens that all of them may hold in passes.
+        num_threads: of the process.
+
+    Returns:
+        2, or 1 where the branches go one after another.
+    """
+    room = budget >= NUM_WORKERS * MIN_TOKENS and num_threads >= NUM_WORKERS
+    return NUM_WORKERS if merges and not checkpointing and room else 1
 
 
 def free_system_bytes(meminfo: Path = Path("/proc/meminfo")) -> int | None:

@@ -16,8 +16,6 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-NUM_WORKERS = 2
-
 Result = TypeVar("Result")
 
 
@@ -34,9 +32,9 @@ class Crew:
     num_threads: int
 
     @classmethod
-    def of(cls, num_threads: int) -> Crew | None:
-        """A crew for so many threads; None where there is nothing to share out."""
-        return cls(NUM_WORKERS, num_threads) if num_threads >= NUM_WORKERS else None
+    def of(cls, num_workers: int, num_threads: int) -> Crew | None:
+        """A crew of so many; None where one works alone."""
+        return cls(num_workers, num_threads) if num_workers > 1 else None
 
     def run(self, tasks: Sequence[Callable[[], Result]], *, gradients: bool) -> list[Result]:
         """Run tasks at the same time, one worker each.

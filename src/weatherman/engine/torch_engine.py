@@ -16,9 +16,9 @@ import torch
 from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree
 from weatherman.config import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
-from weatherman.engine.token_budget import HELD_PASSES, MIN_TOKENS
+from weatherman.engine.token_budget import HELD_PASSES, choose_workers
 from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
-from weatherman.engine.torch_crew import NUM_WORKERS, Crew
+from weatherman.engine.torch_crew import Crew
 from weatherman.engine.torch_device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
 from weatherman.engine.torch_dropout import replace_lora_dropout, stateless_seed
 from weatherman.engine.torch_fast_layers import speed_up
@@ -39,8 +39,6 @@ from weatherman.engine.tree_ahead import TreeAhead
 from weatherman.errors import WeathermanError
 from weatherman.passes import Pass, plan_passes
 from weatherman.records import Rendered, StepPlan, StepResult
-
-_STATEFUL_ROPE = ("dynamic", "longrope")  # the tables change with the positions of each pass
 
 
 class TorchEngine:
@@ -164,15 +162,14 @@ class TorchEngine:
         )
 
     def _crew(self, budget: int) -> Crew | None:
-        """Workers where branches can go side by side: on a CPU, without state between passes, with room for two."""
-        rope = getattr(self._causal.config, "rope_parameters", None) or {}
-        suits = (
-            self._merged is not None
-            and not self._config.gradient_checkpointing
-            and budget >= NUM_WORKERS * MIN_TOKENS
-            and rope.get("rope_type", "default") not in _STATEFUL_ROPE
+        num_threads = torch.get_num_threads()
+        num_workers = choose_workers(
+            merges=self._merged is not None,
+            checkpointing=self._config.gradient_checkpointing,
+            budget=budget,
+            num_threads=num_threads,
         )
-        return Crew.of(torch.get_num_threads()) if suits else None
+        return Crew.of(num_workers, num_threads)
 
     def _cut(self, tree: PrefixTree) -> list[Pass]:
         held = None if self._config.gradient_checkpointing else HELD_PASSES * self._pass_tokens
