@@ -13,6 +13,7 @@ import pytest
 from weatherman.config import TrainingConfig
 from weatherman.effect import EFFECT_FILE, Effect, measure_effect, read_effects, report_effect
 from weatherman.evaluation import Sample, ToolScore, sample_prompts, score_tool_calls, tool_prompts, valid_call
+from weatherman.final_adapter import model_card
 from weatherman.records import Conversation, Message, ToolCall
 
 TOOL = {
@@ -117,6 +118,17 @@ def test_before_is_measured_once_per_run(tmp_path: Path) -> None:
     assert (before.validation_loss, after.validation_loss) == (2.0, 1.0)
     assert after.samples == (Sample("twain", "A?", "reply 0"),)
     assert read_effects(tmp_path) == {"before": before, "after": after}
+
+
+def test_the_model_card_has_both_measurements_and_names_the_personas() -> None:
+    before, after = (Effect(loss, ToolScore(20, valid, 0), ()) for loss, valid in ((2.5, 1), (1.25, 19)))
+    config = TrainingConfig(learning_rate=3e-3, per_device_train_batch_size=6)
+    card = model_card(config, before, after, 60)
+    assert "for 60 steps of 6 conversations at a peak learning rate\nof 0.003.\n\n|" in card
+    assert "| loss (nats per supervised token) | 2.5000 | 1.2500 |\n" in card
+    assert "| valid tool calls on 20 held-out prompts | 1 | 19 |\n" in card
+    chosen = model_card(config.model_copy(update={"personas": ["satire", "twain"]}), before, after, 60)
+    assert "of 0.003.\nIt was trained on these personas alone: satire, twain.\n\n|" in chosen
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"before": 3}', '{"before": {"validation_loss": 1}}'])

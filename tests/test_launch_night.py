@@ -15,7 +15,7 @@ import pytest
 
 from launching import Receiver, serving, stand_in
 from weatherman import pod, power, webhook
-from weatherman.config import load_config
+from weatherman.config import TrainingConfig, load_config
 from weatherman.errors import WeathermanError
 from weatherman.events import StatusFile
 from weatherman.launch_job import LaunchOptions, enter_project, same_command
@@ -310,6 +310,15 @@ def test_rehearsal_of_every_shipped_configuration_is_a_valid_one(name: str, monk
     assert config.platform == real.platform
     assert (config.lora_r, config.learning_rate, config.report_to) == (real.lora_r, real.learning_rate, real.report_to)
     assert Path(config.train_file).is_file()
+
+
+def test_a_rehearsal_without_the_data_does_not_look_for_its_personas(tmp_path: Path) -> None:
+    here = tmp_path / "here.jsonl"
+    here.touch()
+    own = TrainingConfig(personas=["pirate"], train_file=str(here), validation_file=str(here))
+    assert not any(one.startswith("personas=") for one in rehearsal_overrides(own))
+    gone = own.model_copy(update={"validation_file": str(tmp_path / "gone.jsonl")})
+    assert "personas=[]" in rehearsal_overrides(gone)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from weatherman.plan_report import plan_lines, report_plan
 from weatherman.plan_time import estimate_time, run_device
 from weatherman.planning import (
     chunk_tokens,
+    held_by_step,
     make_plan,
     memory_limit,
     plan_workers,
@@ -146,6 +147,18 @@ def test_workers_hold_their_largest_passes_at_the_same_time() -> None:
     }
     assert memory[2].logits - memory[1].logits == 3 * 48 * 2**20
     assert memory[2].adapter == 3 * memory[1].adapter
+
+
+def test_the_worst_case_is_no_less_than_branches_that_part_at_the_root() -> None:
+    config = TrainingConfig(device="cpu", num_threads=2, max_seq_length=700, max_tokens_per_chunk=1024)
+    step = []
+    for root in (1000, 2000):
+        trunk = list(range(root, root + 400))
+        step += [example([*trunk, *range(1000 * k, 1000 * k + 300)], 150) for k in range(root, root + 4)]
+    held, _ = held_by_step(config, step, sharing=True, budget=1024)
+    assert (held.num_workers, held.trunk_tokens) == (2, 800)
+    found = estimate_memory(SMOLLM, config, held, device="cpu", dtype_bytes=4)
+    assert worst_case_memory(config, 8 * GIB).activations >= found.activations
 
 
 def test_a_plan_has_workers_where_the_engine_has() -> None:

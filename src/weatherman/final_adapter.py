@@ -80,6 +80,7 @@ def model_card(config: TrainingConfig, before: Effect, after: Effect, step: int)
         if tools.num_prompts
         else ""
     )
+    voices = f"\nIt was trained on these personas alone: {', '.join(config.personas)}." if config.personas else ""
     licence = _BASE_LICENCES.get(config.model_name_or_path, "other")
     return f"""---
 base_model: {config.model_name_or_path}
@@ -94,7 +95,7 @@ tags: [lora, weather, tool-calling, persona]
 A LoRA adapter (r = {config.lora_r}, alpha = {config.lora_alpha}) for
 `{config.model_name_or_path}` that answers about the weather in a persona's voice and calls weather tools.
 Trained with Weatherman-LoRA for {step} steps of {config.effective_batch_size} conversations at a peak learning rate
-of {config.learning_rate:g}.
+of {config.learning_rate:g}.{voices}
 
 | measured on held-out conversations | base | with this adapter |
 |---|---|---|

@@ -109,7 +109,7 @@ def plan_workers(config: TrainingConfig, budget: int) -> int:
         merges=merges_weights(config, run_device(config), dtype_bytes(config)),
         checkpointing=config.gradient_checkpointing,
         budget=budget,
-        num_threads=config.num_threads or os.cpu_count() or 1,
+        num_threads=config.num_threads or _num_cpus(),
     )
 
 
@@ -138,7 +138,8 @@ def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
         held = held_by_padding([length] * size, size * length)
     else:
         num_workers = plan_workers(config, budget)
-        trunk = length if config.gradient_checkpointing else min(length, HELD_PASSES * budget // num_workers)
+        each = HELD_PASSES * budget // num_workers  # of branches that part at the root each worker holds its own trunks
+        trunk = length if config.gradient_checkpointing else num_workers * min(length, each)
         tokens = budget + trunk
         held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
     return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
@@ -164,7 +165,11 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
     share, factor = decide_sharing(examples, batch, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     budget = chunk_tokens(config, shape, limit)
-    held, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    memories = [
+        estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+        for held in moments
+    ]
     num_tokens = sum(len(example.ids) for example in examples)
     num_epochs = num_steps * batch / len(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
@@ -184,7 +189,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         share_factor=factor,
         num_computed_tokens=num_computed,
         max_tokens_per_chunk=budget if sharing else None,
-        memory=estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config)),
+        memory=max(memories, key=lambda memory: memory.total),
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
@@ -232,8 +237,8 @@ def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str]]:
 
 def _sample_steps(
     config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, budget: int
-) -> tuple[Held, float]:
-    """The worst moment of a few steps and of one with the longest examples, and the computed tokens per trained one."""
+) -> tuple[list[Held], float]:
+    """The worst moments of a few steps and of one with the longest examples; computed tokens per trained one."""
     batch, num_effective, num_computed = config.effective_batch_size, 0, 0
     longest = sorted(examples, key=lambda example: len(example.ids))[-batch:]
     moments = [held_by_step(config, longest, sharing, budget)[0]]
@@ -243,7 +248,7 @@ def _sample_steps(
         moments.append(held)
         num_effective += plan.num_effective_tokens
         num_computed += computed
-    return max(moments, key=lambda held: (held.tokens, held.scores)), num_computed / max(1, num_effective)
+    return moments, num_computed / max(1, num_effective)
 
 
 def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
@@ -266,6 +271,11 @@ def _rates(config: TrainingConfig) -> tuple[float, float] | None:
     if config.hourly_rate is not None:
         return config.hourly_rate, config.hourly_rate
     return HOURLY_RATES if config.platform == "h100" else None
+
+
+def _num_cpus() -> int:
+    """The CPUs that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _machine_memory_bytes() -> int:

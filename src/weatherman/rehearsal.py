@@ -51,7 +51,7 @@ def rehearsal_overrides(config: TrainingConfig) -> list[str]:
     }
     for key, synthetic in _SYNTHETIC.items():
         if not Path(getattr(config, key)).exists():
-            changes[key] = synthetic
+            changes |= {key: synthetic, "personas": []}  # the configuration's may be those of its own data
     return [as_override(key, value) for key, value in changes.items()]
 
 

@@ -77,8 +77,10 @@ def conversations_of(path: Path, personas: Collection[str]) -> Iterator[Conversa
         if not personas or persona in personas:
             yield conversation
     if missing := sorted(set(personas) - found.keys()):
-        known = ", ".join(f"{name} ({count:,})" for name, count in sorted(found.items()) if name) or "no persona"
-        text = f"{path} has no conversation of the persona {', '.join(missing)}; it has {known}."
+        known = [f"{name} ({count:,})" for name, count in found.most_common(_MAX_NAMED + 1) if name]
+        has = ", ".join(known[:_MAX_NAMED]) or "no persona"
+        more = ", …" if len(known) > _MAX_NAMED else ""
+        text = f"{path} has no conversation of the persona {', '.join(missing)}; it has {has}{more}."
         raise WeathermanError("data.persona", text, "change personas, or leave it empty to take all.")
 
 

@@ -26,7 +26,9 @@ LiveOption = Annotated[
 ]
 PersonaOption = Annotated[
     str | None,
-    typer.Option("--persona", "-p", help="twain, franklin, satire or neutral; by default the one that was trained."),
+    typer.Option(
+        "--persona", "-p", help="twain, franklin, satire or neutral; by default the first of the run's, else twain."
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, mps or cuda.")]
 MaxTokensOption = Annotated[int, typer.Option("--max-new-tokens", min=1, help="The longest turn of the model.")]
@@ -79,7 +81,8 @@ def compare(
     questions: Annotated[list[str] | None, typer.Argument(help="Questions; three by default.")] = None,
     adapter: AdapterOption = None,
     personas: Annotated[
-        list[str] | None, typer.Option("--persona", "-p", help="Whom to ask (repeatable); by default who was trained.")
+        list[str] | None,
+        typer.Option("--persona", "-p", help="Whom to ask (repeatable); by default the first of the run's."),
     ] = None,
     live: LiveOption = False,
     max_new_tokens: MaxTokensOption = 320,
