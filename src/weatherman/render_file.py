@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -93,29 +93,25 @@ def _cached(
     cache_folder: Path | None,
 ) -> RenderedFile:
     if cache_folder is None or not path.is_file():
-        return _rendered(path, conversations_of(path, personas), template, tokenizer, max_seq_length)
+        return _rendered(path, template, tokenizer, max_seq_length, personas)
     # The file's name is part of the key, since the examples' sources name it.
     choice = (str(max_seq_length), *sorted(set(personas)))
     key = hash_text(path.name, hash_file(path), template.hash, tokenizer.hash, *choice)
     known = read_cache(cache_folder, key)
     if known is not None:
         return known
-    rendered = _rendered(path, conversations_of(path, personas), template, tokenizer, max_seq_length)
+    rendered = _rendered(path, template, tokenizer, max_seq_length, personas)
     write_cache(cache_folder, key, rendered)
     return rendered
 
 
 def _rendered(
-    path: Path,
-    conversations: Iterable[Conversation],
-    template: Template,
-    tokenizer: TextTokenizer,
-    max_seq_length: int,
+    path: Path, template: Template, tokenizer: TextTokenizer, max_seq_length: int, personas: Collection[str]
 ) -> RenderedFile:
     examples: list[Rendered] = []
     dropped: list[Dropped] = []
     num_conversations = 0
-    for views in render_all(conversations, template, tokenizer):
+    for views in render_all(conversations_of(path, personas), template, tokenizer):
         num_conversations += 1
         longest = max(len(view.ids) for view in views)
         if longest > max_seq_length:

@@ -145,9 +145,8 @@ def export(
     place = find_adapter(adapter)
     held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
     files = tuple(conversations or [Path(held_out)])
-    plan = module.ExportPlan(
-        place, output or place.folder.parent / "export", files, dtype, gguf, persona or default_persona(place.config)
-    )
+    persona = persona or default_persona(place.config)
+    plan = module.ExportPlan(place, output or place.folder.parent / "export", files, dtype, gguf, persona)
     if not as_json:
         messages.say("EXPORT", f"{place.folder} into {place.base_model}, {dtype} (a minute or two)")
     done = module.export(plan)
@@ -204,6 +203,6 @@ def _open(
 
     talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
     source = LiveWeather() if live else MadeUpWeather()
-    speaks = persona or default_persona(place.config)
-    talk = Chat(talker, template, tokenizer, source, speaks, adapter=use_adapter, max_new_tokens=max_new_tokens)
+    persona = persona or default_persona(place.config)
+    talk = Chat(talker, template, tokenizer, source, persona, adapter=use_adapter, max_new_tokens=max_new_tokens)
     return talk, place
