@@ -143,6 +143,18 @@ def stand_in(folder: Path, name: str, script: str) -> Path:
     return said
 
 
+def without_tmux(root: Path) -> str:
+    """A PATH with everything that /usr/bin and /bin hold, but no tmux."""
+    folder = root / "no tmux"
+    folder.mkdir()
+    for place in ("/usr/local/bin", "/usr/bin", "/bin"):
+        for program in Path(place).iterdir():
+            link = folder / program.name
+            if program.name != "tmux" and not link.is_symlink():
+                link.symlink_to(program)
+    return str(folder)
+
+
 class Receiver(http.server.BaseHTTPRequestHandler):
     """Keeps what it is sent."""
 

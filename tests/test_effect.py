@@ -123,11 +123,11 @@ def test_before_is_measured_once_per_run(tmp_path: Path) -> None:
 def test_the_model_card_has_both_measurements_and_names_the_personas() -> None:
     before, after = (Effect(loss, ToolScore(20, valid, 0), ()) for loss, valid in ((2.5, 1), (1.25, 19)))
     config = TrainingConfig(learning_rate=3e-3, per_device_train_batch_size=6)
-    card = model_card(config, before, after, 60)
+    card = model_card(config, 60, before, after)
     assert "for 60 steps of 6 conversations at a peak learning rate\nof 0.003.\n\n|" in card
     assert "| loss (nats per supervised token) | 2.5000 | 1.2500 |\n" in card
     assert "| valid tool calls on 20 held-out prompts | 1 | 19 |\n" in card
-    chosen = model_card(config.model_copy(update={"personas": ["satire", "twain"]}), before, after, 60)
+    chosen = model_card(config.model_copy(update={"personas": ["satire", "twain"]}), 60, before, after)
     assert "of 0.003.\nIt was trained on these personas alone: satire, twain.\n\n|" in chosen
 
 

@@ -13,37 +13,10 @@ from fault_runs import FaultRuns
 from fork_server import wait_until
 from weatherman.run_status import read_status
 
-SLOW_STEP = (
-    "import pathlib, time\nimport weatherman.engine.torch_engine as e\nreal = e.TorchEngine.step\n"
-    "def step(self, plan, *a, **k):\n    if plan.step == 5:\n        pathlib.Path({asleep!r}).touch()\n"
-    "        time.sleep(60)\n    return real(self, plan, *a, **k)\n"
-    "e.TorchEngine.step = step\n"
-)
-
 
 def at_step(run: Path, step: int) -> bool:
     path = run / "progress.json"
     return path.exists() and json.loads(path.read_text())["last_step"] >= step
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_asked_twice_it_leaves_at_once_and_loses_no_checkpoint(
-    fault_runs: FaultRuns, tmp_path: Path, number: signal.Signals
-) -> None:
-    run = tmp_path / "run"
-    asleep = tmp_path / "asleep"
-    life = fault_runs.start(run, prelude=SLOW_STEP.format(asleep=str(asleep)))
-    assert wait_until(asleep.exists, life)
-    life.send(number)
-    assert life.poll(0.5) is None  # the step goes on
-    life.send(number)
-    done = life.wait()
-    assert done.returncode == 130, done.output
-    assert "⚠️ WARNING: Stopped at once, without saving; the same command goes on" in done.output
-    assert not (run / "run.lock").exists()
-    again = fault_runs.train(run)
-    assert "RESUME: Found checkpoint at step 3." in again.output
-    assert fault_runs.difference(run) == ""
 
 
 @pytest.mark.parametrize("minutes", [0, pytest.param(1, marks=pytest.mark.slow)])

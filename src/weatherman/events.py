@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -215,6 +216,7 @@ class StatusFile:
     def __init__(self, output_dir: Path, attempt: int, command: str | None = None) -> None:
         self._path = output_dir / STATUS_FILE
         self._told = False
+        self._lock = threading.Lock()  # a signal is told from a thread of its own
         set_aside_unless_file(output_dir, self._path)
         pid = os.getpid()
         self._last = Heartbeat(
@@ -229,11 +231,12 @@ class StatusFile:
             TypeError: a field that `Heartbeat` does not have.
             ValueError: a state that is not one of `WRITTEN_STATES`.
         """
-        self._last = replace(self._last, **changes, updated_at=now_utc(), updated_since_boot_s=since_boot_s())
-        if self._last.state not in WRITTEN_STATES:
-            raise ValueError(f"unknown state {self._last.state!r}")
+        if changes.get("state", self._last.state) not in WRITTEN_STATES:
+            raise ValueError(f"unknown state {changes['state']!r}")
         try:
-            write_json(self._path, _redacted(asdict(self._last)), durable=False)
+            with self._lock:
+                self._last = replace(self._last, **changes, updated_at=now_utc(), updated_since_boot_s=since_boot_s())
+                write_json(self._path, _redacted(asdict(self._last)), durable=False)
         except OSError as problem:
             if not self._told:
                 self._told = True

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from weatherman.atomic import fsync_file, fsync_folder
+from weatherman.atomic import fsync_file, fsync_folder, write_atomic
 from weatherman.config import TrainingConfig
 from weatherman.effect import Effect
 from weatherman.engine.base import Engine
@@ -14,6 +14,7 @@ from weatherman.model_place import DEMO_MODEL, model_folder
 from weatherman.training_data import TrainingData
 
 ADAPTER = "adapter"
+CARD = "README.md"
 _BASE_LICENCES = {DEMO_MODEL: "apache-2.0", "mistralai/Mistral-7B-Instruct-v0.3": "apache-2.0"}
 
 
@@ -22,19 +23,15 @@ def save_final_adapter(
     engine: Engine,
     config: TrainingConfig,
     data: TrainingData,
-    before: Effect,
-    after: Effect,
     step: int,
 ) -> Path:
-    """Write adapter, tokenizer, chat template and model card to `adapter/`.
+    """Write adapter, tokenizer, chat template and a model card without figures to `adapter/`.
 
     Args:
         output_dir: the run's folder.
         engine: the trained model.
         config: what it was trained with.
         data: for the template.
-        before: the base model's effect, for the card.
-        after: the adapter's.
         step: the last optimizer step.
 
     Returns:
@@ -48,7 +45,7 @@ def save_final_adapter(
     try:
         engine.save_adapter(staging)
         _save_tokenizer(staging, config, data)
-        (staging / "README.md").write_text(model_card(config, before, after, step), encoding="utf-8")
+        (staging / CARD).write_text(model_card(config, step), encoding="utf-8")
         for path in staging.iterdir():
             fsync_file(path)
         fsync_folder(staging)
@@ -72,16 +69,16 @@ def _save_tokenizer(folder: Path, config: TrainingConfig, data: TrainingData) ->
     tokenizer.save_pretrained(folder)
 
 
-def model_card(config: TrainingConfig, before: Effect, after: Effect, step: int) -> str:
-    """Make the model card: what it is, how it was made, and what it measures."""
-    tools = after.tools
-    tool_row = (
-        f"| valid tool calls on {tools.num_prompts} held-out prompts | {before.tools.num_valid} | {tools.num_valid} |\n"
-        if tools.num_prompts
-        else ""
-    )
+def write_model_card(adapter: Path, config: TrainingConfig, step: int, before: Effect, after: Effect) -> None:
+    """Replace the card of a final adapter by one with what was measured."""
+    write_atomic(adapter / CARD, model_card(config, step, before, after).encode())
+
+
+def model_card(config: TrainingConfig, step: int, before: Effect | None = None, after: Effect | None = None) -> str:
+    """Make the model card: what it is, how it was made, and what it measures, if it was measured."""
     voices = f"\nIt was trained on these personas alone: {', '.join(config.personas)}." if config.personas else ""
     licence = _BASE_LICENCES.get(config.model_name_or_path, "other")
+    figures = _figures(before, after) if before and after else "What it learned was not measured."
     return f"""---
 base_model: {config.model_name_or_path}
 library_name: peft
@@ -97,10 +94,21 @@ A LoRA adapter (r = {config.lora_r}, alpha = {config.lora_alpha}) for
 Trained with Weatherman-LoRA for {step} steps of {config.effective_batch_size} conversations at a peak learning rate
 of {config.learning_rate:g}.{voices}
 
-| measured on held-out conversations | base | with this adapter |
-|---|---|---|
-| loss (nats per supervised token) | {before.validation_loss:.4f} | {after.validation_loss:.4f} |
-{tool_row}
+{figures}
+
 Use the chat template in this folder (`chat_template.jinja`): it is the one the adapter was trained with.
 The personas imitate a manner of speaking; they are not the persons, and the training conversations are generated.
 """
+
+
+def _figures(before: Effect, after: Effect) -> str:
+    tools = after.tools
+    rows = [
+        "| measured on held-out conversations | base | with this adapter |",
+        "|---|---|---|",
+        f"| loss (nats per supervised token) | {before.validation_loss:.4f} | {after.validation_loss:.4f} |",
+    ]
+    if tools.num_prompts:
+        name = f"valid tool calls on {tools.num_prompts} held-out prompts"
+        rows.append(f"| {name} | {before.tools.num_valid} | {tools.num_valid} |")
+    return "\n".join(rows)

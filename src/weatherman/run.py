@@ -28,10 +28,12 @@ from weatherman.provenance import apply_frozen, frozen_facts, provenance, refuse
 from weatherman.quarantine import set_aside_unless_file
 from weatherman.records import StepPlan, StepResult
 from weatherman.run_lock import run_lock
+from weatherman.stop import StopNow
 from weatherman.training_data import TrainingData
 from weatherman.webhook import notify
 
 RUN_FILE = "run.json"
+TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
 _STEPS_OF_PATIENCE = 20
@@ -76,6 +78,9 @@ def open_run(config: TrainingConfig, overrides: Sequence[str], *, reset_crash_lo
             clean_staging(folder)
             run.begin(reset_crash_loop)
             yield run
+        except StopNow as asked:
+            run.record_stop(asked.exit_code, run.words_for_leaving())
+            raise
         except BaseException as problem:
             told = as_disk_error(problem, folder) or problem
             run.record_failure(told)
@@ -98,6 +103,8 @@ class Run:
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
     _begun: bool = False
+    _phase: str = ""
+    _doing: str = TRAINING
 
     def begin(self, reset_crash_loop: bool) -> None:
         """Count this attempt and find the checkpoint to go on from.
@@ -180,6 +187,7 @@ class Run:
 
     def phase(self, message: str, *, patience_s: float = _MIN_PATIENCE_S) -> None:
         """Say what is being done now, and how long it may be silent before it counts as stalled."""
+        self._phase = message
         self.status.write(state="running", message=message, patience_s=patience_s)
         self.events.emit("phase", message=message)
 
@@ -204,7 +212,7 @@ class Run:
         )  # fmt: skip
         self.status.write(
             state="running", step=plan.step, total=num_steps, loss=result.loss, tokens_per_s=pace.tokens_per_s,
-            eta_s=pace.eta_s, cost_so_far=self.cost_so_far, message="training",
+            eta_s=pace.eta_s, cost_so_far=self.cost_so_far, message=self._doing,
             patience_s=max(_MIN_PATIENCE_S, _STEPS_OF_PATIENCE * pace.mean_step_s),
         )  # fmt: skip
         return {
@@ -246,12 +254,29 @@ class Run:
         self.status.write(last_checkpoint=path.name)
         self.events.emit("checkpoint", step=plan.step, name=path.name, seconds=round(time.monotonic() - began_s, 3))
 
-    def record_stop(self, exit_code: int) -> None:
-        """The run saved and stops because a signal asked it to."""
+    def note_stopping(self, signal_name: str) -> None:
+        """Say at once, on the screen and in `status.json`, that a signal was heard; called from a thread."""
+        self._doing = f"{signal_name}: stopping after this step"
+        self.status.write(message=self._doing)
+        messages.warning(f"{self._doing}; a second signal leaves at once, without saving.")
+
+    def words_for_leaving(self) -> str:
+        """What a stop in the midst of this phase leaves."""
+        adapter = self.output_dir / resume.FINAL_ADAPTER.parent
+        return {
+            TRAINING: "Stopped at once, without saving",
+            MEASURING: f"Stopped while measuring the effect; the adapter in {adapter} is whole",
+        }.get(self._phase, "Stopped before the first step")
+
+    def record_stop(self, exit_code: int, words: str) -> None:
+        """The run stops because a signal asked it to; the next start does not count as one after a crash."""
+        if not self._begun or self.state.finished:
+            return
         resume.record_clean_stop(self.output_dir, self.state)
         self.status.write(state="stopped", exit_code=exit_code, message="stopped by a signal", eta_s=None)
         self.events.emit("stop", step=self.state.last_step, exit_code=exit_code)
         notify(self.output_dir, "end")
+        messages.warning(f"{words}; the same command goes on.")
 
     def record_finished(self) -> None:
         """The run is complete; what deletions that failed left over is tried once more."""
@@ -267,9 +292,6 @@ class Run:
             return
         code = problem.code if isinstance(problem, WeathermanError) else type(problem).__name__
         exit_code = problem.exit_code if isinstance(problem, WeathermanError) else EXIT_FAILED
-        if isinstance(problem, KeyboardInterrupt):
-            exit_code = 130
-            messages.warning("Stopped at once, without saving; the same command goes on from the last checkpoint.")
         crash_loop = exit_code == EXIT_CRASH_LOOP
         text = str(problem) or type(problem).__name__
         if hasattr(self, "state") and not crash_loop:

@@ -2,46 +2,25 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from types import FrameType
 
 from weatherman import messages
 from weatherman.batching import decide_sharing
 from weatherman.config import TrainingConfig
 from weatherman.effect import measure_effect, report_effect
 from weatherman.engine.base import Engine
-from weatherman.final_adapter import save_final_adapter
+from weatherman.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report import REPORT_FILE, write_report
-from weatherman.run import Run, open_run
+from weatherman.run import MEASURING, TRAINING, Run, open_run
 from weatherman.sampling import step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.schedule import learning_rate
+from weatherman.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.tracking import Tracker, start_tracker
 from weatherman.training_data import TrainingData, load_training_data
 
 PACE_STEPS = 3
-_EXIT_CODES = {signal.SIGHUP: 129, signal.SIGINT: 130, signal.SIGTERM: 143}
-
-
-@dataclass(slots=True)
-class StopRequest:
-    """Set by SIGTERM, SIGINT and SIGHUP; the loop saves after the step at hand and leaves with `exit_code`."""
-
-    exit_code: int = 0
-
-    def install(self) -> None:
-        """Take over the signals; one that the parent ignores (nohup) stays ignored."""
-        for number in _EXIT_CODES:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, self._ask)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.exit_code:  # asked twice: now
-            raise KeyboardInterrupt
-        self.exit_code = _EXIT_CODES[signal.Signals(number)]
 
 
 def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_loop: bool = False) -> int:
@@ -60,37 +39,53 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
     """
     stop = StopRequest()
     stop.install()
-    with open_run(config, overrides, reset_crash_loop=reset_crash_loop) as run:
-        if run.finished:
-            if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
-                write_report(run.output_dir)
-            messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
-            return 0
-        run.phase("reading the data")
-        messages.say(_tag(config), "Reading model and data (the first time takes a minute)")
-        data = load_training_data(config)
-        config = run.settle_config(data)
-        num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
-        sharing = print_plan(config, data, num_steps)
-        engine = start_engine(config, run, data, sharing=sharing)
-        if not _train_steps(config, run, data, engine, num_steps, stop):
-            run.record_stop(stop.exit_code)
-            return stop.exit_code
-        run.phase("measuring the effect")
-        messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
-        before = measure_effect(run.output_dir, engine, config, data, adapter=False)
-        run.record_validation(0, before.validation_loss)
-        after = measure_effect(run.output_dir, engine, config, data, adapter=True)
-        run.record_validation(num_steps, after.validation_loss)
-        adapter = save_final_adapter(run.output_dir, engine, config, data, before, after, num_steps)
-        run.record_finished()
-        report_effect(f"{_tag(config)}-COMPLETE", before, after)
-        peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
-        messages.say(f"{_tag(config)}-COMPLETE", peak)
-        if report := write_report(run.output_dir):
-            messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {report}")
-        messages.success(f"The adapter is in {adapter}")
+    try:
+        with open_run(config, overrides, reset_crash_loop=reset_crash_loop) as run:
+            return _train(run, stop)
+    except StopNow as asked:
+        return leave(asked.exit_code)
+
+
+def _train(run: Run, stop: StopRequest) -> int:
+    config = run.config
+    if run.finished:
+        if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
+            write_report(run.output_dir)
+        messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
+        return 0
+    run.phase("reading the data")
+    messages.say(_tag(config), "Reading model and data (the first time takes a minute)")
+    data = load_training_data(config)
+    config = run.settle_config(data)
+    num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
+    sharing = print_plan(config, data, num_steps)
+    engine = start_engine(config, run, data, sharing=sharing)
+    with stop.finishing_the_step(run.note_stopping):
+        if _train_steps(config, run, data, engine, num_steps, stop):
+            save_final_adapter(run.output_dir, engine, config, data, num_steps)
+    if stop.exit_code:
+        run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
+        return stop.exit_code
+    _measure(config, run, data, engine, num_steps)
+    run.record_finished()
+    peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
+    messages.say(f"{_tag(config)}-COMPLETE", peak)
+    if report := write_report(run.output_dir):
+        messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {report}")
+    messages.success(f"The adapter is in {run.output_dir / ADAPTER}")
     return 0
+
+
+def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int) -> None:
+    """Show what training did; the adapter is saved already, and its card gets the figures."""
+    run.phase(MEASURING)
+    messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
+    before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+    run.record_validation(0, before.validation_loss)
+    after = measure_effect(run.output_dir, engine, config, data, adapter=True)
+    run.record_validation(num_steps, after.validation_loss)
+    write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
+    report_effect(f"{_tag(config)}-COMPLETE", before, after)
 
 
 def _tag(config: TrainingConfig) -> str:
@@ -155,7 +150,11 @@ def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharin
 def _train_steps(
     config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int, stop: StopRequest
 ) -> bool:
-    """Run the steps that are left; false if a signal asked to stop (the work is saved)."""
+    """Run the steps that are left.
+
+    Returns:
+        False if a signal asked to stop; what was done is saved.
+    """
     tag, first_step = _tag(config), run.resumed_step + 1
     plans = step_plans(
         data.train,
@@ -164,11 +163,12 @@ def _train_steps(
         first_step=first_step,
         last_step=num_steps,
     )
-    pace = Pace(first_step, num_steps)
+    pace, unsaved = Pace(first_step, num_steps), None
     tracker = _open_tracker(config, run)
+    run.phase(TRAINING)
     with ProgressDisplay(tag, num_steps, first_step, config.logging_steps) as show:
         for plan, upcoming in with_next(plans):
-            if stop.exit_code and not pace.num_steps:  # asked before the first step: nothing new to save
+            if stop.exit_code:
                 break
             began_s = time.monotonic()
             rate = learning_rate(
@@ -181,6 +181,7 @@ def _train_steps(
             if upcoming:
                 engine.prepare(upcoming)
             result = engine.step(plan, rate)
+            unsaved = plan
             pace.add(result.num_effective_tokens, time.monotonic() - began_s)
             tracker.log(plan.step, run.record_step(plan, result, rate, pace, num_steps, engine.peak_memory_bytes()))
             show.step(plan.step, result.loss, pace)
@@ -189,12 +190,13 @@ def _train_steps(
                     tag, f"Measured {pace.tokens_per_s:.0f} tokens/s: about {format_duration(pace.eta_s)} left"
                 )
             if config.eval_steps and plan.step % config.eval_steps == 0 and plan.step < num_steps:
-                _validate(config, run, data, engine, tracker, plan.step)
-            if plan.step % config.save_steps == 0 or plan.step == num_steps or stop.exit_code:
+                _validate(config, run, data, engine, tracker, plan.step, stop)
+            if plan.step % config.save_steps == 0 or plan.step == num_steps:
                 run.save(engine, plan)
+                unsaved = None
+    if unsaved:
+        run.save(engine, unsaved)
     tracker.finish(stop.exit_code)
-    if stop.exit_code:
-        messages.warning(f"Stopped by a signal after step {run.last_step}; saved. The same command goes on from there.")
     return not stop.exit_code
 
 
@@ -212,9 +214,19 @@ def _open_tracker(config: TrainingConfig, run: Run) -> Tracker:
 
 
 def _validate(
-    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, tracker: Tracker, step: int
+    config: TrainingConfig,
+    run: Run,
+    data: TrainingData,
+    engine: Engine,
+    tracker: Tracker,
+    step: int,
+    stop: StopRequest,
 ) -> None:
-    loss = engine.evaluate(data.validation).loss
+    try:
+        loss = engine.evaluate(data.validation, stop.give_up_if_asked).loss
+    except GivenUpError:
+        messages.warning(f"The validation of step {step} is left out.")
+        return
     run.record_validation(step, loss)
     tracker.log(step, {"validation/loss": loss})
     messages.say(_tag(config), f"step {step} · validation loss {loss:.4f}")

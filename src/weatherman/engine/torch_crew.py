@@ -54,10 +54,15 @@ class Crew:
                 return task()
 
         before = torch.get_num_threads()
+        pool = ThreadPoolExecutor(len(tasks))
+        stopped = False
         try:
-            with ThreadPoolExecutor(len(tasks)) as pool:
-                return list(pool.map(work, tasks))
+            return list(pool.map(work, tasks))
+        except KeyboardInterrupt:  # somebody wants to leave at once: the others are not waited for
+            stopped = True
+            raise
         finally:
+            pool.shutdown(wait=not stopped)
             torch.set_num_threads(before)
 
 
