@@ -12,7 +12,7 @@ ROOT = Path(weatherman.__file__).parent
 
 # From the ground up: a module imports only from its own floor and from those above it in this list.
 FLOORS = {
-    "ground": "errors clock process process_env messages records atomic disk_errors",
+    "ground": "errors clock process process_env messages records atomic disk_errors stop",
     "config": "config config_*",
     "data": "data data.*",
     "template": "template template_* tokenizer rough_tokenizer render render_* show model_place model_shape",
@@ -23,7 +23,7 @@ FLOORS = {
     "engine": "engine engine.*",
     "tracking": "tracking webhook",
     "planning": "memory planning plan_report plan_time",
-    "run": "training_data evaluation effect provenance checkpoint_state run final_adapter",
+    "run": "training_data evaluation effect provenance checkpoint_state run run_folder final_adapter",
     "report": "report report_*",
     "train": "train",
     "preflight": "preflight preflight.*",

@@ -23,7 +23,9 @@ from weatherman.provenance import (
     warn_of_differences,
 )
 from weatherman.resume import ResumeState, begin_attempt, record_finished
-from weatherman.run import next_run_folder, open_run
+from weatherman.run import open_run
+from weatherman.run_folder import next_run_folder
+from weatherman.stop import StopNow
 
 INFO = EngineInfo("torch 2", "cpu", "a CPU", "float32", "tree", True, 2, 10, 1, 512)
 
@@ -72,16 +74,18 @@ def test_failure_is_recorded_with_its_code(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "r" / "resume_metadata.json").read_text())["last_error"].startswith("line 3 is bad.")
 
 
-def test_interrupt_is_recorded_as_130(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), open_run(config_for(tmp_path / "r"), [], reset_crash_loop=False):
-        raise KeyboardInterrupt
-    assert json.loads((tmp_path / "r" / "status.json").read_text())["exit_code"] == 130
+def test_leaving_at_once_is_recorded_as_a_stop_with_its_code(tmp_path: Path) -> None:
+    with pytest.raises(StopNow), open_run(config_for(tmp_path / "r"), [], reset_crash_loop=False):
+        raise StopNow(143)
+    status = json.loads((tmp_path / "r" / "status.json").read_text())
+    assert (status["state"], status["exit_code"]) == ("stopped", 143)
+    assert json.loads((tmp_path / "r" / "resume_metadata.json").read_text())["clean_stop"] is True
 
 
 def test_attempts_are_numbered(tmp_path: Path) -> None:
     for _ in range(2):
         with open_run(config_for(tmp_path / "r"), [], reset_crash_loop=False) as run:
-            run.record_stop(143)
+            run.record_stop(143, "Stopped")
     assert [event["attempt"] for event in read_events(tmp_path / "r", "start")] == [1, 2]
     assert [event["attempt"] for event in read_events(tmp_path / "r", "stop")] == [1, 2]
 

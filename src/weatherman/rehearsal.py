@@ -11,7 +11,7 @@ from weatherman.config import TrainingConfig
 from weatherman.config_yaml import parse_value
 from weatherman.errors import WeathermanError
 from weatherman.model_place import DEMO_MODEL
-from weatherman.run import next_run_folder
+from weatherman.run_folder import next_run_folder
 
 MODEL_VARIABLE = "WEATHERMAN_REHEARSAL_MODEL"
 NUM_STEPS = 10

@@ -34,7 +34,7 @@ def train(
     """
     from weatherman import messages
     from weatherman.config import load_config
-    from weatherman.run import next_run_folder
+    from weatherman.run_folder import next_run_folder
 
     messages.outlast_the_output()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
