@@ -60,14 +60,14 @@ bench-gpu: ## the same on one CUDA GPU with a Mistral-7B of random weights
 	@PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
 torture: setup-dev ## kill training at random instants N times and compare (N=200 SEED=1)
-	@$(BIN)/python tests/torture.py --kills $(or $(N),200) --seed $(or $(SEED),1)
+	@$(BIN)/python tests/support/torture.py --kills $(or $(N),200) --seed $(or $(SEED),1)
 
 fuzz: setup-dev ## feed hostile input to every reader (N=100000 SEED=1)
-	@$(BIN)/python tests/fuzz.py --inputs $(or $(N),100000) --seed $(or $(SEED),1)
+	@$(BIN)/python tests/support/fuzz.py --inputs $(or $(N),100000) --seed $(or $(SEED),1)
 
 fuzz-guided: setup-dev ## the same, bred by coverage with atheris (SECONDS=30 for each reader)
 	@$(BIN)/pip install --quiet atheris==3.0.0
-	@$(BIN)/python tests/fuzz_guided.py --seconds $(or $(SECONDS),30)
+	@$(BIN)/python tests/support/fuzz_guided.py --seconds $(or $(SECONDS),30)
 
 clean: ## remove environments and caches, keep runs
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .coverage .coverage.*

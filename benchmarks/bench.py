@@ -35,9 +35,9 @@ from benchmarks.jobs import (
 )
 from benchmarks.results import ResultFile, basis
 from weatherman import messages
-from weatherman.config import TrainingConfig
-from weatherman.data.fingerprint import hash_file, hash_text
-from weatherman.process_env import process_settings
+from weatherman.config.schema import TrainingConfig
+from weatherman.system.fingerprint import hash_file, hash_text
+from weatherman.system.process_env import process_settings
 
 PARTS = ("search", "steps", "batch", "prefix", "preparation")
 MICRO_BATCHES = (1, 2, 4, 8)

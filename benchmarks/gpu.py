@@ -24,8 +24,8 @@ from typing import Any
 
 from benchmarks.jobs import ROOT
 from weatherman import messages
-from weatherman.atomic import write_atomic
-from weatherman.model_shape import KNOWN
+from weatherman.models.shape import KNOWN
+from weatherman.system.atomic import write_atomic
 
 SHAPE = KNOWN["mistralai/Mistral-7B-Instruct-v0.3"]
 # Dense bfloat16 peaks on paper, FLOP/s, by what the device's name contains; the first that fits counts.

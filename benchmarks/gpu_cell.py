@@ -1,7 +1,7 @@
 """One cell of the GPU comparison in a process of its own: `python -m benchmarks.gpu_cell CELL`, CELL as JSON.
 
 The model has Mistral-7B's shape and random weights, which cost the same as trained ones: nothing is downloaded. The
-steps are those of `engine/torch_step.py`, over the shipped data in Mistral's template.
+steps are those of `engine/torch/step.py`, over the shipped data in Mistral's template.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import nn
 from transformers import MistralConfig, MistralForCausalLM, PreTrainedModel
 
 from benchmarks.gpu_data import gpu_plans
-from weatherman.batching import MIN_SHARED_TOKENS, PrefixTree, build_tree
-from weatherman.config import TrainingConfig
+from weatherman.config.schema import TrainingConfig
 from weatherman.engine.token_budget import HELD_PASSES
-from weatherman.engine.torch_attention import PADDED_ATTENTION, TREE_ATTENTION
-from weatherman.engine.torch_device import choose_token_budget
-from weatherman.engine.torch_lora import add_adapter, trainable
-from weatherman.engine.torch_step import Network, padded_loss, tree_loss
-from weatherman.passes import plan_passes
+from weatherman.engine.torch.attention import PADDED_ATTENTION, TREE_ATTENTION
+from weatherman.engine.torch.device import choose_token_budget
+from weatherman.engine.torch.lora import add_adapter, trainable
+from weatherman.engine.torch.step import Network, padded_loss, tree_loss
 from weatherman.records import StepPlan
+from weatherman.steps.passes import plan_passes
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, PrefixTree, build_tree
 
 MISTRAL_7B = {
     "vocab_size": 32768, "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32,

@@ -13,11 +13,11 @@ from benchmarks.jobs import ROOT, STEP_EXAMPLES
 from weatherman.data.read import read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.records import Rendered, StepPlan
-from weatherman.render import render_all
-from weatherman.rough_tokenizer import RoughTokenizer
-from weatherman.sampling import step_plans
-from weatherman.template import MISTRAL_V3
-from weatherman.tokenizer import SentencePieceTokenizer, TextTokenizer
+from weatherman.rendering.render import render_all
+from weatherman.rendering.rough_tokenizer import RoughTokenizer
+from weatherman.rendering.templates import MISTRAL_V3
+from weatherman.rendering.tokenizer import SentencePieceTokenizer, TextTokenizer
+from weatherman.steps.sampling import step_plans
 
 TRAIN_FILE = ROOT / "data" / "synthetic" / "final_train.jsonl"
 NUM_ROWS = 1000

@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from weatherman.config import TrainingConfig, load_config
-from weatherman.model_shape import ModelShape, model_shape
+from weatherman.config.schema import TrainingConfig, load_config
+from weatherman.models.shape import ModelShape, model_shape
 from weatherman.records import Rendered, StepPlan
-from weatherman.sampling import step_plans
-from weatherman.training_data import load_training_data
+from weatherman.run.training_data import load_training_data
+from weatherman.steps.sampling import step_plans
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO_CONFIG = ROOT / "configs" / "training_config_demo.yaml"

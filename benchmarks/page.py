@@ -12,7 +12,7 @@ from benchmarks.bench import BATCHES, PREFIXES
 from benchmarks.contenders import CONTENDERS
 from benchmarks.gpu import cells, figures
 from benchmarks.jobs import ROOT
-from weatherman.atomic import write_atomic
+from weatherman.system.atomic import write_atomic
 
 PAGE = ROOT / "docs" / "performance.md"
 RESULTS = ROOT / "benchmarks" / "results"

@@ -14,8 +14,8 @@ from benchmarks.gpu import PEAKS, SHAPE
 from benchmarks.gpu_data import mistral_examples
 from benchmarks.jobs import STEP_EXAMPLES
 from benchmarks.roofline import body_parameters
-from weatherman.batching import MIN_SHARED_TOKENS, build_tree
-from weatherman.sampling import step_plans, steps_per_epoch
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree
+from weatherman.steps.sampling import step_plans, steps_per_epoch
 
 EPOCHS = 3
 UTILISATION = (0.25, 0.45)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.jobs import STEP_EXAMPLES
-from weatherman.batching import MIN_SHARED_TOKENS, build_tree
-from weatherman.config import TrainingConfig
+from weatherman.config.schema import TrainingConfig
 from weatherman.data.read import read_conversations
-from weatherman.model_place import model_folder
-from weatherman.render import render_all
-from weatherman.sampling import step_plans, steps_per_epoch
-from weatherman.template import choose_template
-from weatherman.tokenizer import load_tokenizer
+from weatherman.models.base_model import model_folder
+from weatherman.rendering.render import render_all
+from weatherman.rendering.templates import choose_template
+from weatherman.rendering.tokenizer import load_tokenizer
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree
+from weatherman.steps.sampling import step_plans, steps_per_epoch
 
 
 def measure_preparation(config: TrainingConfig, rows: int, clock: str) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from typing import Any
 from benchmarks.contenders import CONTENDERS
 from benchmarks.jobs import ROOT, split_workload
 from benchmarks.roofline import step_flops
-from weatherman.atomic import write_atomic
-from weatherman.model_shape import ModelShape
+from weatherman.models.shape import ModelShape
+from weatherman.system.atomic import write_atomic
 
 Measurement = dict[str, Any]
 PACKAGES = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "numpy", "safetensors")
-_ENGINE_SOURCES = ("engine", "batching.py", "passes.py")
+_ENGINE_SOURCES = ("engine", "steps/prefix_tree.py", "steps/passes.py")
 
 
 @dataclass(slots=True)

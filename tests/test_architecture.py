@@ -1,40 +1,47 @@
-"""The house: data flows one way, and only a few rooms may touch torch. Read off the syntax trees, lazy imports included."""
+"""The floor plan: which room may import which, read off the syntax trees, lazy imports included."""
 
 from __future__ import annotations
 
 import ast
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import weatherman
 
 ROOT = Path(weatherman.__file__).parent
 
-# From the ground up: a module imports only from its own floor and from those above it in this list.
-FLOORS = {
-    "ground": "errors clock process process_env messages records atomic disk_errors stop",
-    "config": "config config_*",
-    "data": "data data.*",
-    "template": "template template_* tokenizer rough_tokenizer render render_* show model_place model_shape",
-    "batching": "sampling batching passes schedule",
-    "check": "data.check data.check.* data.publish",
-    "checkpoint": "manifest quarantine checkpoint resume run_lock",
-    "events": "events progress run_status status session_record adapter_place",
-    "engine": "engine engine.*",
-    "tracking": "tracking webhook",
-    "planning": "memory planning plan_report plan_time",
-    "run": "training_data evaluation effect provenance checkpoint_state run run_folder final_adapter",
-    "report": "report report_*",
-    "train": "train",
-    "preflight": "preflight preflight.*",
-    "launch": "launch launch_* session detach follow watch first_steps rehearsal power pod",
-    "use": "weather_source weather_live tool_use chat chat_terminal compare modelfile export wandb_status",
-    "commands": "commands commands.* cli __init__",
+# At the root stands only what the whole house uses, the training loop and the command line.
+GROUND = "errors messages records progress"
+AT_THE_ROOT = {*GROUND.split(), "train", "cli", "__init__"}
+
+# From the ground up: each room, and the rooms that it may import besides the ground. All of them stand above it here.
+ROOMS = {
+    "system": "",
+    "config": "",
+    "data": "",
+    "rendering": "system data",
+    "steps": "",
+    "models": "system rendering",
+    "checkpoints": "system",
+    "quality": "system data rendering steps",
+    "weather": "system quality",
+    "engine": "config steps models",
+    "chat": "data rendering",
+    "planning": "config rendering steps models engine",
+    "run": "system config rendering steps models checkpoints engine",
+    "export": "system data rendering models engine",
+    "effect": "system config models engine run",
+    "preflight": "config models planning run",
+    "launch": "system config models checkpoints planning run preflight",
+    "report": "system config run effect",
+    "train": "config steps engine run effect report",
+    "commands": "config rendering models quality weather engine chat planning run export preflight launch report train",
+    "cli": "system commands",
 }
+# Modules that know the weather although their rooms may not; each leaves this list when it reads its task from the run.
+KNOW_THE_WEATHER_STILL = {"chat.chat", "chat.terminal", "chat.tool_use", "export.modelfile"}
 HEAVY = {"torch", "peft"}
-MAY_BE_HEAVY = ("engine.torch_", "preflight.compute_")
-# The packaged model is dequantised by the engine the first time that its folder is asked for.
-LAZY_UPWARDS = {("model_place", "engine.torch_dequantise")}
+# The packaged model is dequantised when its folder is first asked for; one check runs a kernel to see whether it runs.
+MAY_BE_HEAVY = ("engine.torch.", "models.dequantise", "preflight.compute_test")
 
 
 def modules() -> dict[str, ast.Module]:
@@ -52,8 +59,9 @@ def imports(tree: ast.AST) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute here: a room's name may be a library's"
+            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
@@ -61,48 +69,102 @@ def own_imports(tree: ast.AST, known: set[str]) -> set[str]:
     """The package's modules that a tree imports."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("weatherman"):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "weatherman":
             package = node.module.removeprefix("weatherman").removeprefix(".")
             for alias in node.names:
                 inner = f"{package}.{alias.name}".removeprefix(".")
                 found.add(inner if inner in known else package)
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("weatherman.") for alias in node.names}
     return found & known
 
 
-def test_no_module_imports_itself_in_a_circle() -> None:
-    trees = modules()
-    graph = {name: own_imports(tree, set(trees)) - {name} for name, tree in trees.items()}
+def room(name: str) -> str:
+    """The room a module is in: the package's first folder, or the module itself at the root."""
+    return name.split(".")[0]
+
+
+def arrows(trees: dict[str, ast.Module]) -> list[tuple[str, str]]:
+    """Every import between the package's modules, (who, whom)."""
+    return [(name, other) for name, tree in trees.items() for other in own_imports(tree, set(trees)) - {name}]
+
+
+def find_circle(graph: dict[str, set[str]]) -> str:
+    """A circle of a graph in words; empty if there is none."""
     done: set[str] = set()
 
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+    def visit(name: str, path: tuple[str, ...]) -> str:
+        if name in path:
+            return " -> ".join((*path[path.index(name) :], name))
         if name not in done:
-            for other in sorted(graph[name]):
-                visit(other, (*path, name))
+            for other in sorted(graph.get(name, ())):
+                if found := visit(other, (*path, name)):
+                    return found
             done.add(name)
+        return ""
 
-    for name in sorted(graph):
-        visit(name, ())
-
-
-def floor(name: str) -> int:
-    """The floor a module stands on; of two patterns that match, the later one (a part of `data` stands higher)."""
-    fits = [
-        number for number, names in enumerate(FLOORS.values()) if any(fnmatchcase(name, one) for one in names.split())
-    ]
-    assert fits, f"{name} stands on no floor: give it a place in FLOORS"
-    return fits[-1]
+    return next((found for name in sorted(graph) if (found := visit(name, ()))), "")
 
 
-def test_every_floor_imports_only_from_those_below() -> None:
+def test_a_circle_would_be_found() -> None:
+    assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == "b -> c -> b"
+    assert find_circle({"a": {"b", "c"}, "b": {"c"}}) == ""
+
+
+def test_no_module_imports_itself_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for name, other in arrows(modules()):
+        graph.setdefault(name, set()).add(other)
+    assert find_circle(graph) == ""
+
+
+def test_every_module_is_in_a_room() -> None:
+    rooms = {room(name) for name in modules()}
+    assert rooms == {*ROOMS, *AT_THE_ROOT}, rooms ^ {*ROOMS, *AT_THE_ROOT}
+    assert {path.stem for path in ROOT.glob("*.py")} == AT_THE_ROOT
+
+
+def test_the_plan_itself_has_no_arrow_upwards() -> None:
+    above = GROUND.split()
+    for name, allowed in ROOMS.items():
+        assert set(allowed.split()) <= set(above), name
+        above.append(name)
+
+
+def test_every_room_imports_only_what_the_plan_allows() -> None:
     trees = modules()
     wrong = [
         f"{name} imports {other}"
-        for name, tree in trees.items()
-        for other in own_imports(tree, set(trees))
-        if floor(other) > floor(name) and (name, other) not in LAZY_UPWARDS
+        for name, other in arrows(trees)
+        if room(other) not in (room(name), *GROUND.split(), "__init__")
+        and room(other) not in ROOMS.get(room(name), "").split()
+        and not (name in KNOW_THE_WEATHER_STILL and room(other) == "weather")
     ]
     assert not wrong, "; ".join(wrong)
+
+
+def test_the_plan_allows_no_more_than_is_used() -> None:
+    used = {(room(name), room(other)) for name, other in arrows(modules())}
+    idle = [
+        f"{name}: {other}" for name, allowed in ROOMS.items() for other in allowed.split() if (name, other) not in used
+    ]
+    assert idle == []
+
+
+def test_only_the_commands_know_the_weather() -> None:
+    knowing = {
+        name
+        for name, other in arrows(modules())
+        if room(other) == "weather" and room(name) not in ("weather", "commands")
+    }
+    assert knowing == KNOW_THE_WEATHER_STILL
+
+
+def test_the_faces_of_the_rooms_import_nothing_and_say_what_they_are_for() -> None:
+    for path in ROOT.rglob("__init__.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not imports(tree), path
+        assert ast.get_docstring(tree), path
 
 
 def test_torch_stays_in_the_engine() -> None:

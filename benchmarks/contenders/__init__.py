@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from weatherman.config import TrainingConfig
+from weatherman.config.schema import TrainingConfig
 from weatherman.records import StepPlan
 
 

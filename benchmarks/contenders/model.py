@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from weatherman.config import TrainingConfig
-from weatherman.engine.torch_lora import add_adapter, load_adapter, load_optimizer, save_adapter, save_optimizer
-from weatherman.engine.torch_model import load_model
+from weatherman.config.schema import TrainingConfig
+from weatherman.engine.torch.lora import add_adapter, load_adapter, load_optimizer, save_adapter, save_optimizer
+from weatherman.engine.torch.model import load_model
 from weatherman.records import Rendered
 
 IGNORED = -100

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from benchmarks.contenders import Timed
 from benchmarks.contenders.model import Stopwatch
-from weatherman.config import TrainingConfig
-from weatherman.engine.torch_engine import TorchEngine
+from weatherman.config.schema import TrainingConfig
+from weatherman.engine.torch.engine import TorchEngine
 from weatherman.records import StepPlan
 
 

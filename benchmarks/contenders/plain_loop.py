@@ -10,9 +10,9 @@ from peft import PeftModel
 
 from benchmarks.contenders import Timed
 from benchmarks.contenders.model import IGNORED, Stopwatch, load_state, new_optimizer, peft_model, save_state
-from weatherman.batching import pad
-from weatherman.config import TrainingConfig
+from weatherman.config.schema import TrainingConfig
 from weatherman.records import StepPlan
+from weatherman.steps.prefix_tree import pad
 
 
 @dataclass(slots=True)

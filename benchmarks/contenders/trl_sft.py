@@ -19,8 +19,8 @@ from trl import SFTConfig, SFTTrainer
 
 from benchmarks.contenders import Timed
 from benchmarks.contenders.model import Stopwatch, labels, load_state, new_optimizer, peft_model, save_state
-from weatherman.config import TrainingConfig
-from weatherman.model_place import model_folder
+from weatherman.config.schema import TrainingConfig
+from weatherman.models.base_model import model_folder
 from weatherman.records import StepPlan
 
 disable_progress_bars()

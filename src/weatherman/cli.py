@@ -13,7 +13,7 @@ from typer.exceptions import Abort, Exit, TyperException
 from weatherman import __version__, messages
 from weatherman.commands import data, launching, preflight, report, talk, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
-from weatherman.process_env import restart_with_process_settings
+from weatherman.system.process_env import restart_with_process_settings
 
 app = typer.Typer(
     name="weatherman",

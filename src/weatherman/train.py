@@ -6,19 +6,19 @@ import time
 from collections.abc import Sequence
 
 from weatherman import messages
-from weatherman.batching import decide_sharing
-from weatherman.config import TrainingConfig
-from weatherman.effect import measure_effect, report_effect
+from weatherman.config.schema import TrainingConfig
+from weatherman.effect.effect import measure_effect, report_effect
+from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.engine.base import Engine
-from weatherman.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.progress import Pace, ProgressDisplay, format_duration
-from weatherman.report import REPORT_FILE, write_report
-from weatherman.run import MEASURING, TRAINING, Run, open_run
-from weatherman.sampling import step_plans, steps_per_epoch, total_steps, with_next
-from weatherman.schedule import learning_rate
-from weatherman.stop import GivenUpError, StopNow, StopRequest, leave
-from weatherman.tracking import Tracker, start_tracker
-from weatherman.training_data import TrainingData, load_training_data
+from weatherman.report.page import REPORT_FILE, write_report
+from weatherman.run.run import MEASURING, TRAINING, Run, open_run
+from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
+from weatherman.run.tracking import Tracker, start_tracker
+from weatherman.run.training_data import TrainingData, load_training_data
+from weatherman.steps.prefix_tree import decide_sharing
+from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
+from weatherman.steps.schedule import learning_rate
 
 PACE_STEPS = 3
 
@@ -132,7 +132,7 @@ def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
 
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
     """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
-    from weatherman.engine.torch_engine import TorchEngine
+    from weatherman.engine.torch.engine import TorchEngine
 
     run.phase("loading the model", patience_s=3600)
     engine = TorchEngine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)

@@ -44,8 +44,8 @@ def build(
     Example: weatherman data build --seed 42 --examples 500 --personas twain,neutral --out /tmp/small
     """
     from weatherman import messages
-    from weatherman.data.publish import build_data_set, link_processed
     from weatherman.errors import WeathermanError
+    from weatherman.weather.dataset.publish import build_data_set, link_processed
 
     reached = build_data_set(examples, seed, out, _chosen(personas))
     if out == _FOLDER:
@@ -61,8 +61,8 @@ def _chosen(text: str) -> list[str]:
     Raises:
         WeathermanError: there is no such persona.
     """
-    from weatherman.data.synth.voices import PERSONAS
     from weatherman.errors import WeathermanError
+    from weatherman.weather.dataset.voices import PERSONAS
 
     named = [name.strip() for name in text.split(",") if name.strip()]
     strange = [name for name in named if name not in PERSONAS]
@@ -81,9 +81,10 @@ def check(
 
     Example: weatherman data check my_chats.jsonl --json
     """
-    from weatherman.data.check.report import check as check_files
+    from weatherman.quality.report import check as check_files
+    from weatherman.weather.dataset.promises import measure_with_promises
 
-    raise typer.Exit(check_files(*_files(train, validation), as_json=as_json))
+    raise typer.Exit(check_files(*_files(train, validation), as_json=as_json, measures=measure_with_promises))
 
 
 def _files(train: Path | None, validation: Path | None) -> tuple[Path, Path | None]:
@@ -103,7 +104,7 @@ def stats(
     """
     import json
 
-    from weatherman.data.check.stats import describe
+    from weatherman.quality.stats import describe
 
     files = [path for path in _files(train, validation) if path]
     found, text = describe(files, 0 if as_json else examples, seed)
@@ -125,12 +126,12 @@ def show(
     import os
     import sys
 
-    from weatherman.data.check.tokens import mistral_tokenizer
     from weatherman.errors import WeathermanError
-    from weatherman.model_place import demo_model_folder
-    from weatherman.show import show_line
-    from weatherman.template import TEMPLATES
-    from weatherman.tokenizer import load_tokenizer
+    from weatherman.models.base_model import demo_model_folder
+    from weatherman.quality.tokens import mistral_tokenizer
+    from weatherman.rendering.templates import TEMPLATES
+    from weatherman.rendering.token_viewer import show_line
+    from weatherman.rendering.tokenizer import load_tokenizer
 
     if template not in TEMPLATES:
         raise WeathermanError("data.no-template", f"no template {template!r}.", f"choose from {', '.join(TEMPLATES)}.")

@@ -49,8 +49,8 @@ def launch(
 
     Example: weatherman launch --env h100 --hourly-rate 2.69 --restarts 3
     """
-    from weatherman.launch import LaunchOptions
-    from weatherman.launch import launch as start
+    from weatherman.launch.launch import LaunchOptions
+    from weatherman.launch.launch import launch as start
 
     options = LaunchOptions(
         platform=env, config=config, overrides=tuple(overrides or ()), project=project, foreground=foreground,

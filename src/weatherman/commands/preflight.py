@@ -41,7 +41,7 @@ def check(
     Example: weatherman check storage --env h100 --json
     """
     from weatherman.errors import WeathermanError
-    from weatherman.preflight import GROUPS
+    from weatherman.preflight.runner import GROUPS
 
     if group not in GROUPS:
         raise WeathermanError("cli.usage", f"there are no {group!r} checks.", f"choose of: {', '.join(GROUPS)}")
@@ -59,7 +59,7 @@ def doctor(
 
     Example: weatherman doctor --env h100 --config configs/training_config_h100.yaml --json
     """
-    from weatherman.preflight import GROUPS
+    from weatherman.preflight.runner import GROUPS
 
     _run(GROUPS, env, config, overrides, rehearse, as_json)
 
@@ -72,9 +72,11 @@ def _run(
     rehearse: bool,
     as_json: bool,
 ) -> None:
-    from weatherman.preflight import Target, report, run_checks
     from weatherman.preflight.places import platform_of
     from weatherman.preflight.probe import SystemProbe
+    from weatherman.preflight.report import report
+    from weatherman.preflight.runner import run_checks
+    from weatherman.preflight.target import Target
 
     probe = SystemProbe()
     target = Target(env or platform_of(config, probe), config, tuple(overrides or ()), rehearse, probe=probe)
@@ -90,13 +92,13 @@ def plan(
 
     Example: weatherman plan --config configs/training_config_h100.yaml --set hourly_rate=2.69
     """
-    from weatherman.config import load_config
-    from weatherman.plan_report import report_plan
-    from weatherman.planning import make_plan
-    from weatherman.preflight import Target
+    from weatherman.config.schema import load_config
+    from weatherman.planning.plan import make_plan
+    from weatherman.planning.plan_report import report_plan
     from weatherman.preflight.config_check import device_bytes
     from weatherman.preflight.places import platform_of
     from weatherman.preflight.probe import SystemProbe
+    from weatherman.preflight.target import Target
 
     loaded = load_config(config, overrides or ())
     there = device_bytes(Target(platform_of(config, SystemProbe()), config))

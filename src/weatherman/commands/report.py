@@ -28,8 +28,8 @@ def report(
     Example: weatherman report runs/demo --output demo.html
     """
     from weatherman import messages
-    from weatherman.report import make_report
-    from weatherman.status import RUNS_ROOT, latest_run
+    from weatherman.report.page import make_report
+    from weatherman.run.status_view import RUNS_ROOT, latest_run
 
     page = make_report(run or latest_run(RUNS_ROOT), output)
     if as_json:

@@ -13,9 +13,9 @@ import typer
 from weatherman.commands.options import JsonOption
 
 if TYPE_CHECKING:
-    from weatherman.adapter_place import AdapterPlace
-    from weatherman.chat import Chat
-    from weatherman.export import Exported
+    from weatherman.chat.chat import Chat
+    from weatherman.export.export import Exported
+    from weatherman.models.adapter import AdapterPlace
 
 AdapterOption = Annotated[
     Path | None,
@@ -57,7 +57,7 @@ def chat(
 
     Example: weatherman chat --persona franklin --once "What is the weather like in Lisbon?"
     """
-    from weatherman.chat_terminal import HELP, Printer, answer_json, ask_and_print, converse, typed_lines
+    from weatherman.chat.terminal import HELP, Printer, answer_json, ask_and_print, converse, typed_lines
 
     talk, place = _open(adapter, persona, live, device, max_new_tokens, use_adapter=not base)
     if as_json:
@@ -93,8 +93,8 @@ def compare(
 
     Example: weatherman compare "Is it foggy in London?" --persona twain --persona satire
     """
-    from weatherman import compare as module
-    from weatherman.chat import system_prompt
+    from weatherman.chat import compare as module
+    from weatherman.chat.chat import system_prompt
     from weatherman.messages import escape
 
     for persona in personas or ():
@@ -130,11 +130,12 @@ def export(
 
     Example: weatherman export --adapter runs/demo --output exported
     """
-    from weatherman import export as module
     from weatherman import messages
-    from weatherman.adapter_place import find_adapter
-    from weatherman.chat import default_persona, system_prompt
+    from weatherman.chat.chat import default_persona, system_prompt
     from weatherman.errors import WeathermanError
+    from weatherman.export import export as module
+    from weatherman.models.adapter import find_adapter
+    from weatherman.run.newest_adapter import newest_adapter
 
     if persona is not None:
         system_prompt(persona)
@@ -142,7 +143,7 @@ def export(
         if value not in allowed:
             raise WeathermanError("export.option", f"{name} {value}: choose one of {', '.join(allowed)}.")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    place = find_adapter(adapter)
+    place = find_adapter(adapter or newest_adapter())
     held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
     files = tuple(conversations or [Path(held_out)])
     persona = persona or default_persona(place.config)
@@ -186,20 +187,21 @@ def _open(
     adapter: Path | None, persona: str | None, live: bool, device: str, max_new_tokens: int, *, use_adapter: bool = True
 ) -> tuple[Chat, AdapterPlace]:
     """Load the model; what can be wrong with the options is said before that."""
-    from weatherman.adapter_place import find_adapter
-    from weatherman.chat import Chat, default_persona, system_prompt
+    from weatherman.chat.chat import Chat, default_persona, system_prompt
     from weatherman.errors import WeathermanError
-    from weatherman.weather_live import LiveWeather
-    from weatherman.weather_source import MadeUpWeather
+    from weatherman.models.adapter import find_adapter
+    from weatherman.run.newest_adapter import newest_adapter
+    from weatherman.weather.live import LiveWeather
+    from weatherman.weather.source import MadeUpWeather
 
     if persona is not None:
         system_prompt(persona)
     if device not in ("auto", "cpu", "mps", "cuda"):
         raise WeathermanError("chat.device", f"there is no device {device!r}.", "choose auto, cpu, mps or cuda.")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    place = find_adapter(adapter)
+    place = find_adapter(adapter or newest_adapter())
     template, tokenizer = place.speech()
-    from weatherman.engine.torch_talk import TorchTalker
+    from weatherman.engine.torch.talk import TorchTalker
 
     talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
     source = LiveWeather() if live else MadeUpWeather()

@@ -33,8 +33,8 @@ def train(
     Example: weatherman train --config configs/training_config_demo.yaml --set max_steps=20
     """
     from weatherman import messages
-    from weatherman.config import load_config
-    from weatherman.run_folder import next_run_folder
+    from weatherman.config.schema import load_config
+    from weatherman.run.folder import next_run_folder
 
     messages.outlast_the_output()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -56,6 +56,6 @@ def status(
 
     Example: weatherman status runs/demo --json
     """
-    from weatherman.status import show_status
+    from weatherman.run.status_view import show_status
 
     raise typer.Exit(show_status(run, as_json=as_json, watch=watch))

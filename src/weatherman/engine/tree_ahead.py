@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from weatherman.batching import PrefixTree
 from weatherman.records import StepPlan
+from weatherman.steps.prefix_tree import PrefixTree
 
 
 class TreeAhead:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from weatherman.model_place import DEMO_MODEL
+from weatherman.models.base_model import DEMO_MODEL
 from weatherman.preflight import places
 from weatherman.preflight.finding import Finding, as_rehearsal, fail, ok, warn
 from weatherman.preflight.probe import NETWORK_LIMIT_S, within
 from weatherman.preflight.target import Target
-from weatherman.tracking import wandb_mode
+from weatherman.run.tracking import wandb_mode
 
 HUB = "https://huggingface.co"
 _MIN_CACHED_BYTES = 2**30

@@ -13,7 +13,7 @@ from weatherman.preflight.finding import Finding, fail, ok, unknown, warn
 from weatherman.preflight.target import Platform, Target
 
 if TYPE_CHECKING:
-    from weatherman.config import TrainingConfig
+    from weatherman.config.schema import TrainingConfig
 
 _PLATFORM_OF_CONFIG: dict[str, Platform] = {"h100": "h100", "m4": "m4", "demo": "cpu"}
 _NEEDED = ("pydantic", "PyYAML", "numpy")
@@ -25,7 +25,7 @@ def check_config(target: Target) -> Iterator[Finding]:
         text = f"{target.config_path} cannot be checked before {', '.join(missing)} is installed"
         yield unknown("config.values", text, f"run {SETUP[target.platform]}")
         return
-    from weatherman.config import load_config, recommendations
+    from weatherman.config.schema import load_config, recommendations
 
     try:
         config = load_config(target.config_path, target.overrides)
@@ -84,7 +84,7 @@ def device_bytes(target: Target) -> int | None:
 
 def check_memory(target: Target, config: TrainingConfig) -> Finding:
     """The estimated peak against what the platform, or the smaller device that is there, offers."""
-    from weatherman.planning import memory_limit, worst_case_memory
+    from weatherman.planning.plan import memory_limit, worst_case_memory
 
     limit = memory_limit(config, device_bytes(target))
     try:

@@ -1,0 +1,150 @@
+"""The chat in a terminal: streaming text, visible tool calls, and a few commands. What the model writes is escaped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any, TextIO
+
+from weatherman.chat.chat import PERSONAS, Answer, Chat
+from weatherman.chat.tool_use import ToolOutcome
+from weatherman.errors import WeathermanError
+from weatherman.messages import escape
+from weatherman.weather.dataset.chat import compact
+
+_DIM, _BOLD, _RED, _END = "\033[2m", "\033[1m", "\033[31m", "\033[0m"
+_MAX_RESULT_CHARS = 400
+HELP = f"/persona {'|'.join(PERSONAS)}, /new (forget this conversation), /quit"
+
+
+def safe_text(text: str) -> str:
+    """Text of a model made safe for a terminal: nothing in it can move the cursor; line breaks stay."""
+    return "\n".join(escape(line) for line in text.split("\n"))
+
+
+def call_line(outcome: ToolOutcome) -> str:
+    """A tool call and its result on one line."""
+    result = compact(outcome.result)
+    if len(result) > _MAX_RESULT_CHARS:
+        result = result[:_MAX_RESULT_CHARS] + " …"
+    arguments = ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in outcome.call.arguments.items()
+    )
+    mark = "→" if outcome.valid else "✗ invalid call:"
+    return escape(f"{mark} {outcome.call.name}({arguments}) = {result}")
+
+
+class Printer:
+    """Prints an answer while it is made.
+
+    Args:
+        stream: where to.
+        colour: dim the tool calls.
+    """
+
+    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+        self._stream, self._colour = stream, colour
+        self._in_line = False
+
+    def text(self, text: str) -> None:
+        """Print a piece of the answer's text."""
+        shown = safe_text(text)
+        self._stream.write(shown)
+        self._stream.flush()
+        self._in_line = not shown.endswith("\n")
+
+    def called(self, outcome: ToolOutcome) -> None:
+        """Print a tool call."""
+        self.end()
+        self._line(call_line(outcome), _DIM if outcome.valid else _RED)
+
+    def problem(self, text: str) -> None:
+        """Print what went wrong."""
+        self.end()
+        self._line(f"({escape(text)})", _RED)
+
+    def title(self, text: str) -> None:
+        """Print a line about the chat itself."""
+        self._line(escape(text), _BOLD)
+
+    def end(self) -> None:
+        """End the line at hand."""
+        if self._in_line:
+            self._stream.write("\n")
+            self._in_line = False
+        self._stream.flush()
+
+    def _line(self, text: str, shade: str) -> None:
+        self._stream.write(f"{shade}{text}{_END}\n" if self._colour else f"{text}\n")
+        self._stream.flush()
+
+
+def answer_json(chat: Chat, question: str, answer: Answer, facts: dict[str, Any]) -> str:
+    """One answer as a line of JSON."""
+    found = {"format_version": 1, **facts, "persona": chat.persona, "question": question, **answer.to_json()}
+    return json.dumps(found, ensure_ascii=False)
+
+
+def converse(chat: Chat, lines: Iterable[str], printer: Printer) -> bool:
+    """Answer line after line until they end or say /quit.
+
+    Args:
+        chat: the conversation.
+        lines: the user's.
+        printer: shows the answers.
+
+    Returns:
+        Whether every question got its answer.
+    """
+    good = True
+    for line in lines:
+        text = line.strip()
+        if text in ("/quit", "/exit"):
+            break
+        if text.startswith("/"):
+            _command(chat, text, printer)
+        elif text:
+            good &= ask_and_print(chat, text, printer)
+    return good
+
+
+def ask_and_print(chat: Chat, question: str, printer: Printer) -> bool:
+    """Put one question and show the answer; tells whether it got one."""
+    try:
+        answer = chat.ask(question, printer)
+    except WeathermanError as problem:
+        printer.problem(str(problem))
+        return False
+    except KeyboardInterrupt:
+        printer.problem("interrupted; the question is forgotten")
+        return False
+    printer.end()
+    if answer.problem:
+        printer.problem(answer.problem)
+    return not answer.problem
+
+
+def _command(chat: Chat, text: str, printer: Printer) -> None:
+    name, _, argument = text.partition(" ")
+    try:
+        if name == "/persona":
+            chat.switch(argument.strip())
+            printer.title(f"{chat.persona} speaks now")
+        elif name == "/new":
+            chat.switch(chat.persona)
+            printer.title("a new conversation")
+        else:
+            printer.title(HELP)
+    except WeathermanError as problem:
+        printer.problem(str(problem))
+
+
+def typed_lines() -> Iterator[str]:
+    """The lines that the user types, with a prompt mark on a terminal; they end with Ctrl-D or Ctrl-C."""
+    mark = "you> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            yield input(mark)
+        except (EOFError, KeyboardInterrupt):
+            return

@@ -1,1 +1,0 @@
-"""The builder of the synthetic conversations: gazetteer, weather, voices, grammar, scenarios, and the checks."""

@@ -1,0 +1,110 @@
+"""A trained model that answers: the base model with its adapter attached, greedy, token by token."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers.generation.streamers import BaseStreamer
+
+from weatherman.engine.torch.device import choose_device, choose_dtype
+from weatherman.engine.torch.model import load_model
+from weatherman.errors import WeathermanError
+from weatherman.models.adapter import AdapterPlace
+
+
+class TorchTalker:
+    """One model, with and without its adapter.
+
+    Args:
+        place: the adapter.
+        stop_token_id: ends a turn.
+        device: "auto", "cpu", "mps" or "cuda".
+
+    Raises:
+        WeathermanError: the base model cannot be loaded, or the adapter does not fit it.
+    """
+
+    def __init__(self, place: AdapterPlace, stop_token_id: int, device: str = "auto") -> None:
+        self._device = choose_device(device)
+        base = load_model(place.base_model, place.revision, choose_dtype("auto", self._device), self._device)
+        self._model = attach_adapter(base, place)
+        self._stop_token_id = stop_token_id
+        self.max_tokens = int(base.config.max_position_embeddings)
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        max_new_tokens: int,
+        on_token: Callable[[int], None],
+        *,
+        adapter: bool = True,
+    ) -> list[int]:
+        """The greedy continuation of a prompt, up to and without the stop token.
+
+        Args:
+            prompt: token ids.
+            max_new_tokens: at most so many are generated.
+            on_token: hears each token as it comes.
+            adapter: with the adapter, or the base model alone.
+        """
+        ids = torch.tensor([list(prompt)], device=self._device)
+        listener = _Listener(on_token, self._stop_token_id)
+        without = contextlib.nullcontext() if adapter else self._model.disable_adapter()
+        with torch.no_grad(), without:
+            self._model.generate(
+                input_ids=ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=self._stop_token_id,
+                pad_token_id=self._stop_token_id,
+                streamer=listener,
+            )
+        return listener.ids
+
+
+class _Listener(BaseStreamer):
+    """Collects generated tokens; transformers sends the prompt first."""
+
+    def __init__(self, on_token: Callable[[int], None], stop_token_id: int) -> None:
+        self._on_token, self._stop_token_id = on_token, stop_token_id
+        self._is_prompt = True
+        self.ids: list[int] = []
+
+    def put(self, value: torch.Tensor) -> None:
+        """Take the prompt, then each token."""
+        if self._is_prompt:
+            self._is_prompt = False
+            return
+        for token in value.flatten().tolist():
+            if token != self._stop_token_id:
+                self.ids.append(token)
+                self._on_token(token)
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
+def attach_adapter(base: Any, place: AdapterPlace) -> PeftModel:
+    """Attach a saved adapter to its base model, for inference.
+
+    Raises:
+        WeathermanError: the adapter does not fit the model.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about names that peft asks transformers for
+            model = PeftModel.from_pretrained(base, str(place.folder), is_trainable=False)
+    except (OSError, ValueError, RuntimeError, KeyError) as problem:
+        first_line = str(problem).strip().splitlines()[0]
+        raise WeathermanError(
+            "adapter.unfit",
+            f"the adapter in {place.folder} does not fit {place.base_model!r}: {first_line}",
+            "use it with the base model that it was trained on.",
+        ) from problem
+    return model.eval()

@@ -1,0 +1,282 @@
+"""What a run will take, before it runs: tokens, steps, memory, hours and dollars, with every assumption named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from weatherman.config.schema import TrainingConfig
+from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, choose_workers, token_budget
+from weatherman.errors import WeathermanError
+from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
+from weatherman.models.shape import ModelShape, model_shape
+from weatherman.planning.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.time import dtype_bytes, estimate_time, run_device
+from weatherman.records import Rendered
+from weatherman.rendering.render_file import render_file
+from weatherman.rendering.rough_tokenizer import RoughTokenizer
+from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, choose_template
+from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree, decide_sharing
+from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
+
+MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
+HOURLY_RATES = (2.0, 3.0)
+_SAMPLED_STEPS = 8
+_KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run's plan. Sizes in bytes, times in seconds; a range is (low, high).
+
+    `tokens_are` is "counted" with the model's tokenizer, or "estimated" from the text where that is not there.
+    """
+
+    model: str
+    device: str
+    tokens_are: str
+    num_examples: int
+    num_dropped: int
+    num_tokens: int
+    num_supervised_tokens: int
+    num_steps: int
+    batch_size: int
+    num_epochs: float
+    sharing: bool
+    share_factor: float
+    num_computed_tokens: int
+    max_tokens_per_chunk: int | None
+    memory: Memory
+    memory_limit_bytes: int
+    time_s: tuple[float, float]
+    hourly_rate: tuple[float, float] | None
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the estimated peak is within the limit."""
+        return self.memory.total <= self.memory_limit_bytes
+
+    @property
+    def cost(self) -> tuple[float, float] | None:
+        """Dollars: rate x hours."""
+        if self.hourly_rate is None:
+            return None
+        return self.hourly_rate[0] * self.time_s[0] / 3600, self.hourly_rate[1] * self.time_s[1] / 3600
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values."""
+        memory = {**asdict(self.memory), "total": self.memory.total}
+        return {**asdict(self), "memory": memory, "fits": self.fits, "cost": self.cost}
+
+
+def require_shape(config: TrainingConfig) -> ModelShape:
+    """The base model's shape.
+
+    Raises:
+        WeathermanError: it is not known here.
+    """
+    shape = model_shape(config.model_name_or_path)
+    if shape is None:
+        text = f"the shape of {config.model_name_or_path} is not known: its config.json is not on this machine."
+        raise WeathermanError("plan.model", text, "fetch its config.json first: hf download MODEL config.json")
+    return shape
+
+
+def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) -> int:
+    """Tokens of a pass: the configuration's, else what the engine will choose on an otherwise empty device."""
+    if config.max_tokens_per_chunk:
+        return config.max_tokens_per_chunk
+    per_token = activation_bytes_per_token(
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_layers=shape.num_layers,
+        bytes_per_float=dtype_bytes(config),
+        checkpointing=config.gradient_checkpointing,
+    )
+    return token_budget(run_device(config), limit_bytes - shape.num_parameters * dtype_bytes(config), per_token)
+
+
+def plan_workers(config: TrainingConfig, budget: int) -> int:
+    """How many branches the engine will compute side by side."""
+    return choose_workers(
+        merges=merges_weights(config, run_device(config), dtype_bytes(config)),
+        checkpointing=config.gradient_checkpointing,
+        budget=budget,
+        num_threads=config.num_threads or _num_cpus(),
+    )
+
+
+def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
+    """What a run may use: 70 GB on an H100, 28 on an M4 with 32; in the same proportion of a device that is smaller.
+
+    Args:
+        config: whose platform counts.
+        device_bytes: the memory of the device that is there; None if that is not known.
+    """
+    if config.platform == "demo":
+        return device_bytes or _machine_memory_bytes()
+    limit = MEMORY_LIMIT_GB[config.platform] * GIB
+    if device_bytes is not None:
+        reserved = 10 * GIB if config.platform == "h100" else 4 * GIB
+        limit = min(limit, max(device_bytes * 7 / 8, device_bytes - reserved))
+    return int(limit)
+
+
+def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
+    """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
+    shape = require_shape(config)
+    length, budget = config.max_seq_length, chunk_tokens(config, shape, limit_bytes)
+    if config.sharing == "off":
+        size = config.per_device_train_batch_size
+        held = held_by_padding([length] * size, size * length)
+    else:
+        num_workers = plan_workers(config, budget)
+        each = HELD_PASSES * budget // num_workers  # of branches that part at the root each worker holds its own trunks
+        trunk = length if config.gradient_checkpointing else num_workers * min(length, each)
+        tokens = budget + trunk
+        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
+    return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+
+
+def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Plan:
+    """Plan a run from its real data.
+
+    Args:
+        config: the configuration.
+        device_bytes: the memory of the device that is there; None plans for the platform's own.
+
+    Returns:
+        The plan, whether it fits or not.
+
+    Raises:
+        WeathermanError: the data cannot be read, or the model's shape is not known.
+    """
+    shape, limit = require_shape(config), memory_limit(config, device_bytes)
+    examples, num_dropped, assumptions = read_examples(config)
+    batch = config.effective_batch_size
+    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    share, factor = decide_sharing(examples, batch, config.seed)
+    sharing = share if config.sharing == "auto" else config.sharing == "on"
+    budget = chunk_tokens(config, shape, limit)
+    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    memories = [
+        estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+        for held in moments
+    ]
+    num_tokens = sum(len(example.ids) for example in examples)
+    num_epochs = num_steps * batch / len(examples)
+    num_computed = int(num_tokens * num_epochs * computed_per_effective)
+    time_s, speed = estimate_time(config, shape, num_computed)
+    return Plan(
+        model=config.model_name_or_path,
+        device=run_device(config),
+        tokens_are="estimated" if assumptions else "counted",
+        num_examples=len(examples),
+        num_dropped=num_dropped,
+        num_tokens=num_tokens,
+        num_supervised_tokens=sum(example.num_supervised_tokens for example in examples),
+        num_steps=num_steps,
+        batch_size=batch,
+        num_epochs=num_epochs,
+        sharing=sharing,
+        share_factor=factor,
+        num_computed_tokens=num_computed,
+        max_tokens_per_chunk=budget if sharing else None,
+        memory=max(memories, key=lambda memory: memory.total),
+        memory_limit_bytes=limit,
+        time_s=time_s,
+        hourly_rate=_rates(config),
+        assumptions=[*assumptions, speed, "validation, tool-call evaluation and loading the model are not counted"],
+    )
+
+
+def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str]]:
+    """The training examples, with the model's tokenizer if it is on this machine (nothing is fetched).
+
+    Returns:
+        The examples, how many conversations are too long, and what was assumed about tokens: nothing if counted.
+    """
+    tokenizer, assumptions = find_tokenizer(config)
+    if isinstance(tokenizer, RoughTokenizer):
+        name = config.chat_template
+        template = SMOLLM2 if name == "smollm2" or config.model_name_or_path == DEMO_MODEL else MISTRAL_V3
+    else:
+        template = choose_template(config.chat_template, tokenizer.has)
+    rendered = render_file(
+        Path(config.train_file),
+        template,
+        tokenizer,
+        max_seq_length=config.max_seq_length,
+        too_long=config.too_long,
+        personas=config.personas,
+        cache_folder=cache_folder() / "rendered",
+    )
+    return seeded_subset(rendered.examples, config.max_train_examples, config.seed), len(rendered.dropped), assumptions
+
+
+def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str]]:
+    """The model's tokenizer if it is on this machine, else a rough one, and in words what that means."""
+    place = model_folder(config.model_name_or_path)
+    if isinstance(place, Path):
+        return load_tokenizer(place), []
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(place, "tokenizer.json", revision=config.model_revision)
+    if isinstance(cached, str):
+        return load_tokenizer(Path(cached).parent), []
+    text = f"the tokenizer of {place} is not on this machine: tokens are estimated from the text's words"
+    return RoughTokenizer(), [text]
+
+
+def _sample_steps(
+    config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, budget: int
+) -> tuple[list[Held], float]:
+    """The worst moments of a few steps and of one with the longest examples; computed tokens per trained one."""
+    batch, num_effective, num_computed = config.effective_batch_size, 0, 0
+    longest = sorted(examples, key=lambda example: len(example.ids))[-batch:]
+    moments = [held_by_step(config, longest, sharing, budget)[0]]
+    for step in np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int)):
+        (plan,) = step_plans(examples, batch_size=batch, seed=config.seed, first_step=int(step), last_step=int(step))
+        held, computed = held_by_step(config, plan.examples, sharing, budget)
+        moments.append(held)
+        num_effective += plan.num_effective_tokens
+        num_computed += computed
+    return moments, num_computed / max(1, num_effective)
+
+
+def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
+    """The worst moment of a step, and the tokens that it computes."""
+    if sharing:
+        num_workers = plan_workers(config, budget)
+        each = budget // num_workers
+        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=each)
+        most = None if config.gradient_checkpointing else HELD_PASSES * each
+        return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
+    size = config.per_device_train_batch_size
+    rows = [step[begin : begin + size] for begin in range(0, len(step), size)]
+    moments = [
+        held_by_padding([len(one.ids) for one in some], sum(one.num_supervised_tokens for one in some)) for some in rows
+    ]
+    return max(moments, key=lambda held: held.tokens), sum(moment.tokens for moment in moments)
+
+
+def _rates(config: TrainingConfig) -> tuple[float, float] | None:
+    if config.hourly_rate is not None:
+        return config.hourly_rate, config.hourly_rate
+    return HOURLY_RATES if config.platform == "h100" else None
+
+
+def _num_cpus() -> int:
+    """The CPUs that this process may use, where the system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _machine_memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
