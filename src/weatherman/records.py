@@ -22,12 +22,23 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn. `content` is None only for an assistant that calls tools; `tool_call_id` is set only for a tool."""
+    """One turn.
+
+    Attributes:
+        role: who speaks.
+        content: the text; None only for an assistant that calls tools.
+        tool_calls: an assistant's calls, in order.
+        tool_call_id: of a tool's result alone: the call that it answers.
+        reasoning: what an assistant thought before it spoke, where the file keeps that apart; None if it does not.
+        trained: of an assistant alone: whether this turn is supervised.
+    """
 
     role: Role
     content: str | None
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
+    reasoning: str | None = None
+    trained: bool = True
 
 
 @dataclass(frozen=True, slots=True)
