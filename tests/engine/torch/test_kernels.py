@@ -18,7 +18,7 @@ from weatherman.engine.torch.attention import TREE_ATTENTION, PassLayout, TrunkL
 from weatherman.engine.torch.flash import key_places
 from weatherman.engine.torch.flex import FlexTree, subtree_ends
 from weatherman.engine.torch.kernels import prepare_kernel
-from weatherman.engine.torch.sdpa import SegmentSdpa
+from weatherman.engine.torch.sdpa import BlockMask, SegmentSdpa
 from weatherman.errors import WeathermanError
 from weatherman.records import Rendered
 from weatherman.steps.prefix_tree import build_tree
@@ -104,9 +104,9 @@ def test_kernels_agree_with_the_definition(layout: PassLayout, kernel: Any, flas
     torch.testing.assert_close(found, reference(layout, query, key, value, past), rtol=1e-5, atol=1e-5)
 
 
-def padded_to(mask: torch.Tensor, num_keys: int) -> torch.Tensor:
+def padded_to(mask: BlockMask, num_keys: int) -> torch.Tensor:
     """A block's mask with the keys it does not even look at."""
-    return torch.nn.functional.pad(mask, (0, num_keys - mask.shape[1]), value=float("-inf"))
+    return torch.nn.functional.pad(mask.added, (mask.first_key, num_keys - mask.end_key), value=float("-inf"))
 
 
 @settings(max_examples=100, deadline=None)
@@ -120,7 +120,7 @@ def test_masks_of_random_trees(examples: list[Rendered], num_past: int) -> None:
     assert torch.equal((key <= query) & (query < until), expected[:, num_past:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_sdpa, "QUERY_BLOCK_TOKENS", 8)
-        masks = SegmentSdpa.prepare(layout, num_query_groups=1, dtype=torch.float32, device=CPU).masks
+        masks = SegmentSdpa.prepare(layout, num_query_groups=1, dtype=torch.float32, device=CPU).masks_of(None)
     for offset, length, places, blocks in zip(layout.offsets, layout.lengths, key_places(layout), masks, strict=True):
         rows = expected[offset : offset + length]
         assert torch.equal(rows[:, places], torch.cat([padded_to(mask, len(places)) for mask in blocks]) == 0)
@@ -154,7 +154,7 @@ def test_flex_gives_the_sdpa_loss_of_a_whole_model() -> None:
 def test_flex_pads_to_whole_blocks() -> None:
     prepared = FlexTree.prepare(PassLayout((100, 40), ((), (0,)), 10), device=CPU)
     assert prepared.num_padding_tokens == 256 - 140
-    assert prepared.block_mask.seq_lengths == (256, 384)
+    assert prepared.block_mask(None).seq_lengths == (256, 384)
 
 
 def test_a_missing_flash_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
