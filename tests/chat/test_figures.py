@@ -17,7 +17,8 @@ FORECAST = {"columns": ["day", "high_c"], "days": [["Thu 9", 21.5], ["Fri 10", 1
 
 
 def conversation(*results: Any, question: str = "How is it?") -> list[Message]:
-    tools = [Message("tool", json.dumps(result, ensure_ascii=False), (), f"c{n}") for n, result in enumerate(results)]
+    compact = (json.dumps(result, separators=(",", ":")) for result in results)
+    tools = [Message("tool", text, (), f"c{n}") for n, text in enumerate(compact)]
     return [Message("system", "You are a reporter."), Message("user", question), *tools]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from weatherman.records import Message
 
 _FIGURE = re.compile(
-    r"(?<![\w.,:])(?P<sign>[-−])?(?P<digits>\d+(?:[.,:]\d+)*)(?P<unit>\s?(?:%|°\s?[A-Za-z]?|[A-Za-z/]+))?"
+    r"(?<![\w.])(?P<sign>[-−])?(?P<digits>\d+(?:[.,:]\d+)*)(?P<unit>\s?(?:%|°\s?[A-Za-z]?|[A-Za-z/]+))?"
 )
 _LIST_MARK = re.compile(r"^\s*\d+[.)]\s", re.MULTILINE)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -35,8 +35,11 @@ _UNITS: dict[str, Callable[[float], float]] = {  # from the metric value that a 
     "inches": lambda value: value / _MM_PER_INCH,
     "%": lambda value: value * 100,
 }
-_SPELLINGS = {"f": "°f", "fahrenheit": "°f", "mile": "miles", "mi": "miles", "knot": "knots", "kn": "knots", "ft": "feet",
-              "inch": "inches", "in": "inches", "percent": "%"}  # fmt: skip
+_SPELLINGS = {
+    "f": "°f", "fahrenheit": "°f", "mile": "miles", "mi": "miles", "knot": "knots", "kn": "knots", "ft": "feet",
+    "inch": "inches", "in": "inches", "percent": "%",
+}  # fmt: skip
+_LARGEST = 1e300
 _SHOWN_UNIT = re.compile(r"\s?(?:%|°\s?[CFK]?|km/h|m/s|mph|knots?)$", re.IGNORECASE)
 
 
@@ -59,12 +62,36 @@ def figures_nobody_gave(answer: str, before: Sequence[Message]) -> tuple[str, ..
 def _given(messages: Iterable[Message]) -> Iterator[float]:
     for message in messages:
         text = message.content or ""
-        for found in _FIGURE.finditer(text):
-            yield from _numbers(found)
         if message.role == "tool":
-            yield from map(float, _list_lengths(text))
+            yield from _of_result(text)
         else:
+            yield from _of_text(text)
             yield from (_NAMED[word] for word in re.findall(r"[a-z]+", text.lower()) if word in _NAMED)
+
+
+def _of_text(text: str) -> Iterator[float]:
+    for found in _FIGURE.finditer(text):
+        yield from _numbers(found)
+
+
+def _of_result(text: str) -> Iterator[float]:
+    """The numbers of a JSON result, those in its texts, and the lengths of its lists; of other text its figures."""
+    try:
+        waiting: list[Any] = [json.loads(text)]
+    except (ValueError, RecursionError):
+        yield from _of_text(text)
+        return
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, list):
+            yield float(len(value))
+            waiting += value
+        elif isinstance(value, str):
+            yield from _of_text(value)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST:
+            yield float(value)
 
 
 def _numbers(found: re.Match[str]) -> Iterator[float]:
@@ -107,17 +134,3 @@ def _is_given(found: re.Match[str], given: Sequence[float]) -> bool:
 def _shown(found: re.Match[str]) -> str:
     unit = found["unit"] or ""
     return f"{found['sign'] or ''}{found['digits']}{unit if _SHOWN_UNIT.match(unit) else ''}"
-
-
-def _list_lengths(text: str) -> Iterator[int]:
-    try:
-        waiting: list[Any] = [json.loads(text)]
-    except (ValueError, RecursionError):
-        return
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            yield len(value)
-            waiting += value
-        elif isinstance(value, dict):
-            waiting += value.values()

@@ -11,7 +11,8 @@ from weatherman.checkpoints.manifest import quick_check
 from weatherman.checkpoints.state import frozen_problem, read_frozen
 from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
-from weatherman.run.provenance import RUN_FILE, refuse_changes
+from weatherman.run.folder import RUN_FILE
+from weatherman.run.provenance import refuse_changes
 from weatherman.run.training_data import identify_data
 from weatherman.system.atomic import read_json_object
 

@@ -17,7 +17,6 @@ from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.training_data import DataIdentity, TrainingData
 
-RUN_FILE = "run.json"
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 # Keys that do not touch the adapter; all others are frozen by the first checkpoint.
 MAY_CHANGE = frozenset(

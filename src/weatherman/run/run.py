@@ -22,15 +22,9 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
+from weatherman.run.folder import RUN_FILE
 from weatherman.run.lock import run_lock
-from weatherman.run.provenance import (
-    RUN_FILE,
-    apply_frozen,
-    frozen_facts,
-    provenance,
-    refuse_changes,
-    warn_of_differences,
-)
+from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
 from weatherman.run.stop import StopNow
 from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
