@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weatherman.chat.chat import Answer, Chat
-from weatherman.chat.terminal import call_line, safe_text
+from weatherman.chat.terminal import call_line, figures_line, safe_text
 
 DEFAULT_QUESTIONS = (
     "What is the weather like in Lisbon right now?",
@@ -66,5 +66,5 @@ def print_table(pairs: Sequence[Compared]) -> None:
 
 def _cell(answer: Answer) -> str:
     problem = f"({answer.problem})" if answer.problem else ""
-    parts = [*map(call_line, answer.outcomes), safe_text(answer.text), problem]
+    parts = [*map(call_line, answer.outcomes), safe_text(answer.text), figures_line(answer), problem]
     return "\n".join(part for part in parts if part)

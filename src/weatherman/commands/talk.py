@@ -14,6 +14,7 @@ from weatherman.commands.options import JsonOption
 
 if TYPE_CHECKING:
     from weatherman.chat.chat import Chat
+    from weatherman.engine.torch.talk import Use
     from weatherman.export.export import Exported
     from weatherman.models.adapter import AdapterPlace
 
@@ -53,13 +54,19 @@ def chat(
 ) -> None:
     """Talk to an adapter in the terminal; the weather tools are really executed, and their calls shown.
 
-    Questions are read from the terminal or from standard input. Exit code 1: a question got no proper answer.
+    Questions are read from the terminal or from standard input. Ctrl-C interrupts an answer; at the prompt it ends
+    the chat, as Ctrl-D does. Figures that no tool gave are told after an answer. Exit code 1: a question got no proper
+    answer.
 
     Example: weatherman chat --persona franklin --once "What is the weather like in Lisbon?"
     """
-    from weatherman.chat.terminal import HELP, Printer, answer_json, ask_and_print, converse, typed_lines
+    from weatherman.chat.line_editing import typed_lines
+    from weatherman.chat.terminal import HELP, Printer, answer_json, ask_and_print, converse
+    from weatherman.chat.waiting import waiting
+    from weatherman.models.base_model import cache_folder
 
-    talk, place = _open(adapter, persona, live, device, max_new_tokens, use_adapter=not base)
+    with waiting("loading the model"):
+        talk, place = _open(adapter, persona, live, device, max_new_tokens, use="base" if base else "adapter")
     if as_json:
         good = True
         for question in [once] if once is not None else filter(str.strip, sys.stdin):
@@ -74,7 +81,7 @@ def chat(
         raise typer.Exit(0 if ask_and_print(talk, once, printer) else 1)
     if sys.stdin.isatty():
         printer.title(HELP)
-    raise typer.Exit(0 if converse(talk, typed_lines(), printer) else 1)
+    raise typer.Exit(0 if converse(talk, typed_lines(cache_folder() / "chat_history"), printer) else 1)
 
 
 def compare(
@@ -95,12 +102,15 @@ def compare(
     """
     from weatherman.chat import compare as module
     from weatherman.chat.chat import system_prompt
+    from weatherman.chat.waiting import waiting
     from weatherman.messages import escape
 
     for persona in personas or ():
         system_prompt(persona)
-    talk, place = _open(adapter, personas[0] if personas else None, live, device, max_new_tokens)
-    pairs = module.compare(talk, questions or module.DEFAULT_QUESTIONS, personas or [talk.persona])
+    with waiting("loading the model"):
+        talk, place = _open(adapter, personas[0] if personas else None, live, device, max_new_tokens, use="both")
+    with waiting("asking both"):
+        pairs = module.compare(talk, questions or module.DEFAULT_QUESTIONS, personas or [talk.persona])
     if as_json:
         found = {"format_version": 1, **_facts(place, talk), "compared": [pair.to_json() for pair in pairs]}
         print(json.dumps(found, ensure_ascii=False))
@@ -184,7 +194,7 @@ def _facts(place: AdapterPlace, talk: Chat) -> dict[str, Any]:
 
 
 def _open(
-    adapter: Path | None, persona: str | None, live: bool, device: str, max_new_tokens: int, *, use_adapter: bool = True
+    adapter: Path | None, persona: str | None, live: bool, device: str, max_new_tokens: int, *, use: Use
 ) -> tuple[Chat, AdapterPlace]:
     """Load the model; what can be wrong with the options is said before that."""
     from weatherman.chat.chat import Chat, default_persona, system_prompt
@@ -203,8 +213,8 @@ def _open(
     template, tokenizer = place.speech()
     from weatherman.engine.torch.talk import TorchTalker
 
-    talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
+    talker = TorchTalker(place, tokenizer.special(template.stop_token), device, use=use)
     source = LiveWeather() if live else MadeUpWeather()
     persona = persona or default_persona(place.config)
-    talk = Chat(talker, template, tokenizer, source, persona, adapter=use_adapter, max_new_tokens=max_new_tokens)
+    talk = Chat(talker, template, tokenizer, source, persona, adapter=use != "base", max_new_tokens=max_new_tokens)
     return talk, place

@@ -22,6 +22,7 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
+from weatherman.run.folder import RUN_FILE
 from weatherman.run.lock import run_lock
 from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
 from weatherman.run.stop import StopNow
@@ -31,7 +32,6 @@ from weatherman.system.atomic import write_json
 from weatherman.system.disk_errors import as_disk_error
 from weatherman.system.quarantine import set_aside_unless_file
 
-RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
@@ -144,7 +144,7 @@ class Run:
             WeathermanError: settings, data or template are not those the run began with.
         """
         if self.frozen:
-            refuse_changes(self.frozen, self.config, data, self.output_dir)
+            refuse_changes(self.frozen, self.config, data.identity, self.output_dir)
             self.config = apply_frozen(self.config, self.frozen)
         return self.config
 
