@@ -80,9 +80,9 @@ def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engin
     """Show what training did; the adapter is saved already, and its card gets the figures."""
     run.phase(MEASURING)
     messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
-    before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+    before = measure_effect(run.output_dir, engine, config, data, run.task, adapter=False)
     run.record_validation(0, before.validation_loss)
-    after = measure_effect(run.output_dir, engine, config, data, adapter=True)
+    after = measure_effect(run.output_dir, engine, config, data, run.task, adapter=True)
     run.record_validation(num_steps, after.validation_loss)
     write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)

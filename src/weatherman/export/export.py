@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from weatherman.rendering.render import render
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer
 from weatherman.system.atomic import write_json
+from weatherman.task.task import TASK_FILE, Task, task_bytes
 
 MERGED, MODEL_GGUF, ADAPTER_GGUF, MODELFILE, RECORD = (
     "merged", "weatherman-{}.gguf", "adapter-f32.gguf", "Modelfile", "export.json",
@@ -41,7 +42,8 @@ class ExportPlan:
         conversations: files whose conversations the templates are compared on.
         dtype: of the merged weights.
         gguf: "f16", "f32" or "none".
-        persona: the Modelfile's default.
+        task: what the adapter was taught; the export keeps it as `task.json`.
+        persona: of the task, the Modelfile's default; empty takes its first.
     """
 
     place: AdapterPlace
@@ -49,7 +51,8 @@ class ExportPlan:
     conversations: tuple[Path, ...]
     dtype: str = "float16"
     gguf: str = "f16"
-    persona: str = "twain"
+    task: Task = field(default_factory=Task)
+    persona: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +105,15 @@ def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     files, no_gguf = _write_gguf(staging, plan)
     source = f"./{files[0]}" if files else f"./{MERGED}"
     context = int(plan.place.config.get("max_seq_length", _DEFAULT_CONTEXT_TOKENS))
-    text = modelfile(template, source, plan.persona, max(context, _DEFAULT_CONTEXT_TOKENS))
+    persona = plan.task.persona(plan.persona)
+    text = modelfile(template, source, plan.task.tools, persona, max(context, _DEFAULT_CONTEXT_TOKENS))
     (staging / MODELFILE).write_text(text, encoding="utf-8")
+    (staging / TASK_FILE).write_bytes(task_bytes(plan.task))
     record = {
         "base_model": plan.place.base_model, "adapter": str(plan.place.folder), "run_id": plan.place.run.get("run_id"),
         "template": {"name": template.name, "version": template.version, "hash": template.hash},
         "tokenizer": tokenizer.hash, "dtype": plan.dtype, "parity": asdict(parity), "merge": asdict(check),
+        "persona": persona.name or None,
     }  # fmt: skip
     write_json(staging / RECORD, record)
     names = tuple(f"{path.name}/" if path.is_dir() else path.name for path in sorted(staging.iterdir()))
