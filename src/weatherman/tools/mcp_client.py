@@ -181,9 +181,9 @@ def _not_started(command: str, said: IO[str], problem: Exception) -> WeathermanE
         said.seek(0, os.SEEK_SET)
     lines = said.read(2**16).split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "")
-    reason = last.strip()[:_SHOWN_CHARS] or _line(problem)
+    told = f"; it said: {last.strip()[:_SHOWN_CHARS]}" if last else ""
     hint = "run the command by itself: an MCP server waits for input in silence."
-    return WeathermanError("mcp.start", f"the MCP server {command} does not start: {reason}.", hint)
+    return WeathermanError("mcp.start", f"the MCP server {command} does not start: {_line(problem)}{told}", hint)
 
 
 def _line(problem: BaseException) -> str:
