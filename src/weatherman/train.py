@@ -62,7 +62,7 @@ def _train(run: Run, stop: StopRequest) -> int:
     engine = start_engine(config, run, data, sharing=sharing)
     with stop.finishing_the_step(run.note_stopping):
         if _train_steps(config, run, data, engine, num_steps, stop):
-            save_final_adapter(run.output_dir, engine, config, data, num_steps)
+            save_final_adapter(run.output_dir, engine, config, data, run.task, num_steps)
     if stop.exit_code:
         run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
         return stop.exit_code

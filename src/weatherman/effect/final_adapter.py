@@ -12,7 +12,7 @@ from weatherman.engine.base import Engine
 from weatherman.models.base_model import DEMO_MODEL, model_folder
 from weatherman.run.training_data import TrainingData
 from weatherman.system.atomic import fsync_file, fsync_folder, write_atomic
-from weatherman.task.task import TASK_FILE
+from weatherman.task.task import TASK_FILE, Task, task_bytes
 
 ADAPTER = "adapter"
 CARD = "README.md"
@@ -24,15 +24,17 @@ def save_final_adapter(
     engine: Engine,
     config: TrainingConfig,
     data: TrainingData,
+    task: Task,
     step: int,
 ) -> Path:
-    """Write adapter, tokenizer, chat template, the run's task and a model card without figures to `adapter/`.
+    """Write adapter, tokenizer, chat template, the task and a model card without figures to `adapter/`.
 
     Args:
-        output_dir: the run's folder, which holds its `task.json`.
+        output_dir: the run's folder.
         engine: the trained model.
         config: what it was trained with.
         data: for the template.
+        task: what it was taught.
         step: the last optimizer step.
 
     Returns:
@@ -46,7 +48,7 @@ def save_final_adapter(
     try:
         engine.save_adapter(staging)
         _save_tokenizer(staging, config, data)
-        shutil.copyfile(output_dir / TASK_FILE, staging / TASK_FILE)
+        (staging / TASK_FILE).write_bytes(task_bytes(task))
         (staging / CARD).write_text(model_card(config, step), encoding="utf-8")
         for path in staging.iterdir():
             fsync_file(path)

@@ -136,7 +136,7 @@ def _arguments(tools: Tools) -> str:
             continue
         # The comma before an argument depends on whether one came before it, unless the first is always there.
         sure = next(iter(properties)) in required
-        fields: list[str] = [] if sure else ['{{ $comma := "" }}']
+        fields: list[str] = []
         for index, name in enumerate(properties):
             value = f"$call.Function.Arguments.{name}"
             comma = (", " if index else "") if sure else "{{ $comma }}"
@@ -144,7 +144,9 @@ def _arguments(tools: Tools) -> str:
             fields.append(
                 field if name in required else f"{{{{ if ne (json {value}) {_ABSENT} }}}}{field}{{{{ end }}}}"
             )
-        cases.append(f"eq $call.Function.Name {to_json(tool_name(tool))} }}}}{{{''.join(fields)}}}")
+        begin = "{" if sure else '{{ $comma := "" }}{{ `{` }}'
+        shown = to_json(tool_name(tool))
+        cases.append(f"eq $call.Function.Name {shown} }}}}{begin}{''.join(fields)}}}")
     return _choice(cases, "{{ json $call.Function.Arguments }}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from weatherman.errors import WeathermanError
 from weatherman.models.base_model import cache_folder
 from weatherman.run.training_data import TrainingData
 from weatherman.system.atomic import write_atomic
-from weatherman.system.fingerprint import hash_file, hash_text
+from weatherman.system.fingerprint import hash_text
 from weatherman.system.quarantine import set_aside, set_aside_unless_file
 from weatherman.task.find import task_of_files
 from weatherman.task.task import FORMAT_VERSION, TASK_FILE, Task, read_task, task_bytes
@@ -40,8 +41,9 @@ def keep_task(output_dir: Path, config: TrainingConfig, data: TrainingData, froz
     wanted = (frozen or {}).get("task")
     if wanted:
         try:
-            if task_hash(output_dir) == wanted:
-                return read_task(path)
+            known = read_task(path)
+            if task_hash(known) == wanted:
+                return known
         except (OSError, WeathermanError):
             pass
         if path.is_file():
@@ -72,10 +74,6 @@ def _collected(config: TrainingConfig, data: TrainingData) -> Task:
     return task
 
 
-def task_hash(output_dir: Path) -> str:
-    """SHA-256 of a run's `task.json`: one of the facts that its checkpoints hold.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    return hash_file(output_dir / TASK_FILE)
+def task_hash(task: Task) -> str:
+    """SHA-256 of a task as `task.json` spells it: one of the facts that checkpoints hold."""
+    return hashlib.sha256(task_bytes(task)).hexdigest()

@@ -163,7 +163,7 @@ class Run:
             restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
-        self.frozen["task"] = task_hash(self.output_dir)
+        self.frozen["task"] = task_hash(self.task)
         path = self.output_dir / RUN_FILE
         set_aside_unless_file(self.output_dir, path)
         if self.resumed_step == 0 or not path.is_file():
