@@ -364,6 +364,16 @@ def test_chat_takes_persona_and_tools_of_the_adapter(run: Path, tmp_path: Path) 
     assert "has no task.json (it was made by an older version)" in old.stderr
 
 
+def test_chat_with_a_server_on_the_command_line(run: Path) -> None:
+    server = f"{sys.executable} {Path(__file__).parents[1] / 'support' / 'mcp_server.py'}"
+    done = weatherman(run, "chat", "--once", "Fog?", "--mcp", server, "--max-new-tokens", "4")
+    assert f"· twain · tools: MCP server {server}" in done.stdout
+    assert done.stderr.splitlines() == [
+        "(Trained, but not offered: geocode_location, get_current_weather, get_forecast.)",
+        "(Offered, but not trained: add, fail, wait, die, draw.)",
+    ]
+
+
 @pytest.mark.slow
 def test_compare_on_the_command_line(run: Path) -> None:
     done = weatherman(run, "compare", "Fog?", "--max-new-tokens", "6", "--json")

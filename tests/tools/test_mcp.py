@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +12,10 @@ import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
-from adapters_for_tests import random_adapter, tiny_model
 from tasks_for_tests import weather_task
 from weatherman.commands.tools import ToolOptions, chosen_tools
 from weatherman.errors import WeathermanError
-from weatherman.task.task import Task, task_bytes
+from weatherman.task.task import Task
 from weatherman.tools.declaration import declare
 from weatherman.tools.mcp_client import McpServer, open_servers
 from weatherman.tools.source import Joined, ToolError
@@ -44,11 +42,10 @@ def test_any_servers_tools_are_listed_and_executed(odd: McpServer) -> None:
 
 
 def test_a_slow_tool_and_a_dying_server_are_results(capfd: pytest.CaptureFixture[str]) -> None:
-    with open_servers([ODD], 1.0) as (server,):
-        with pytest.raises(ToolError) as caught:
-            server.call("wait", {})
-        assert caught.value.result == {"error": "timeout", "message": "the tool's server did not answer in time"}
-        assert server.call("add", {"a": 1, "b": 1}) == "2"
+    with open_servers([ODD], 0.2) as (server,), pytest.raises(ToolError) as caught:
+        server.call("wait", {})
+    assert caught.value.result == {"error": "timeout", "message": "the tool's server did not answer in time"}
+    with open_servers([ODD], 60) as (server,):
         for _ in range(2):
             with pytest.raises(ToolError) as caught:
                 server.call("die", {})
@@ -191,16 +188,3 @@ def test_the_weathers_own_source_is_for_the_weathers_tools_alone(
         chosen_tools(Task(), ToolOptions(live=True)),
     ):
         pass
-
-
-def test_chat_with_a_server_on_the_command_line(tmp_path: Path) -> None:
-    adapter = random_adapter(tmp_path / "adapter", str(tiny_model(tmp_path / "base")))
-    (adapter / "task.json").write_bytes(task_bytes(weather_task("satire")))
-    command = [sys.executable, "-m", "weatherman.cli", "chat", "-a", str(adapter), "--once", "Fog?", "--mcp", ODD,
-               "--max-new-tokens", "4", "--device", "cpu"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert f"· satire · tools: MCP server {ODD}" in done.stdout
-    assert done.stderr.splitlines() == [
-        "(Trained, but not offered: geocode_location, get_current_weather, get_forecast.)",
-        "(Offered, but not trained: add, fail, wait, die, draw.)",
-    ]

@@ -18,6 +18,7 @@ from weatherman import __version__
 from weatherman.errors import WeathermanError
 from weatherman.tools.source import ToolError
 
+_START_S = 60.0  # some servers are downloaded by the command that starts them
 _MAX_PAGES = 100
 _SHOWN_CHARS = 300
 
@@ -78,7 +79,7 @@ def open_servers(commands: Sequence[str], timeout_s: float) -> Iterator[list[Mcp
 
     Args:
         commands: a command line each, without a shell.
-        timeout_s: how long a server may take for an answer.
+        timeout_s: how long a server that has started may take for an answer.
 
     Raises:
         WeathermanError: the package `mcp` is missing, or a server does not start or lists no tools.
@@ -132,7 +133,11 @@ async def _connection(command: str, said: IO[str], timeout_s: float) -> AsyncIte
     words = _words(command)
     transport = stdio_client(StdioServerParameters(command=words[0], args=words[1:]), errlog=said)  # type: ignore[arg-type]
     us = Implementation(name="weatherman-lora", version=__version__)
-    async with Client(transport, read_timeout_seconds=timeout_s, client_info=us) as client:
+    async with Client(transport, read_timeout_seconds=_START_S, client_info=us) as client:
+
+        async def call(name: str, arguments: dict[str, Any]) -> Any:
+            return await client.call_tool(name, arguments, read_timeout_seconds=timeout_s)
+
         tools, cursor = [], None
         for _ in range(_MAX_PAGES):
             page = await client.list_tools(cursor=cursor)
@@ -142,7 +147,7 @@ async def _connection(command: str, said: IO[str], timeout_s: float) -> AsyncIte
                 break
         if not tools:
             raise WeathermanError("mcp.no-tools", f"the MCP server {command} offers no tools.")
-        yield client.call_tool, tuple(tools)
+        yield call, tuple(tools)
 
 
 def _words(command: str) -> list[str]:
