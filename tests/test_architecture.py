@@ -31,7 +31,7 @@ ROOMS = {
     "planning": "config rendering steps models engine",
     "run": "system config rendering task steps models checkpoints engine",
     "export": "system data rendering task tools models engine",
-    "effect": "system config models task engine run",
+    "effect": "system config task tools models engine run",
     "preflight": "config models planning run",
     "launch": "system config models checkpoints planning run preflight",
     "report": "system config run effect",

@@ -115,8 +115,8 @@ def test_merge_that_computes_something_else_is_refused(plan: ExportPlan, monkeyp
 def test_another_template_is_refused(plan: ExportPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module.save_tokenizer
 
-    def other(place: Any, template: Any, folder: Path) -> None:
-        real(place, template, folder)
+    def other(source: Any, revision: Any, template: Any, folder: Path) -> None:
+        real(source, revision, template, folder)
         jinja = folder / "chat_template.jinja"
         jinja.write_text(jinja.read_text().replace("You can call", "You may call"))
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from weatherman.engine.base import Engine
 from weatherman.records import Conversation, Message, ToolCall
 from weatherman.task.task import Persona, Task
+from weatherman.tools.checking import check_call
+from weatherman.tools.source import ToolError
 
 _MAX_CALL_TOKENS = 72
 _MAX_ANSWER_TOKENS = 110
@@ -57,8 +57,11 @@ def tool_prompts(conversations: Sequence[Conversation], limit: int) -> list[tupl
 
 def valid_call(call: ToolCall, tools: Sequence[dict[str, Any]]) -> bool:
     """Whether a call names a declared tool and its arguments fit that tool's JSON schema."""
-    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
-    return call.name in schemas and Draft202012Validator(schemas[call.name]).is_valid(call.arguments)
+    try:
+        check_call(call.name, call.arguments, tools)
+    except ToolError:
+        return False
+    return True
 
 
 def score_tool_calls(

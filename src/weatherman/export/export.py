@@ -14,7 +14,7 @@ from weatherman.data.read import read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.export.modelfile import modelfile
 from weatherman.export.template_parity import Parity, check_parity
-from weatherman.models.adapter import AdapterPlace
+from weatherman.models.adapter import AdapterPlace, save_tokenizer
 from weatherman.models.base_model import model_folder
 from weatherman.records import Conversation
 from weatherman.rendering.render import render
@@ -97,7 +97,7 @@ def export(plan: ExportPlan) -> Exported:
 def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     template, tokenizer = plan.place.speech()
     merged = staging / MERGED
-    save_tokenizer(plan.place, template, merged)
+    save_tokenizer(*plan.place.tokenizer_source, template, merged)
     parity = check_parity(merged, _conversations(plan.conversations), template, tokenizer)
     from weatherman.engine.torch.merge import merge
 
@@ -118,17 +118,6 @@ def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     write_json(staging / RECORD, record)
     names = tuple(f"{path.name}/" if path.is_dir() else path.name for path in sorted(staging.iterdir()))
     return Exported(plan.target, names, parity, asdict(check), no_gguf)
-
-
-def save_tokenizer(place: AdapterPlace, template: Template, folder: Path) -> None:
-    """Save the base model's tokenizer with the training template in Jinja."""
-    from transformers import AutoTokenizer
-
-    own = (place.folder / "tokenizer.json").is_file()
-    source = place.folder if own else model_folder(place.base_model)
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=None if own else place.revision)
-    tokenizer.chat_template = template.jinja
-    tokenizer.save_pretrained(folder)
 
 
 def _conversations(paths: Sequence[Path]) -> Iterator[Conversation]:
