@@ -64,7 +64,7 @@ def _train(run: Run, stop: StopRequest) -> int:
     engine = start_engine(config, run, data, sharing=sharing)
     with stop.finishing_the_step(run.note_stopping):
         if _train_steps(config, run, data, engine, num_steps, stop):
-            save_final_adapter(run.output_dir, engine, config, data, num_steps)
+            save_final_adapter(run.output_dir, engine, config, data, run.task, num_steps)
     if stop.exit_code:
         run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
         return stop.exit_code
@@ -82,9 +82,9 @@ def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engin
     """Show what training did; the adapter is saved already, and its card gets the figures."""
     run.phase(MEASURING)
     messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
-    before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+    before = measure_effect(run.output_dir, engine, config, data, run.task, adapter=False)
     run.record_validation(0, before.validation_loss)
-    after = measure_effect(run.output_dir, engine, config, data, adapter=True)
+    after = measure_effect(run.output_dir, engine, config, data, run.task, adapter=True)
     run.record_validation(num_steps, after.validation_loss)
     write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)
