@@ -36,7 +36,6 @@ class FirstSteps:
         log: the job's log.
         stop_command: what a person types to stop the run.
         hourly_rate: dollars an hour, if known.
-        asks_tracker: whether the run was asked to use a tracker.
     """
 
     job: Job
@@ -45,7 +44,6 @@ class FirstSteps:
     log: Follower
     stop_command: str
     hourly_rate: float | None
-    asks_tracker: bool
     began_s: float = field(default_factory=time.monotonic)
     _asked_s: float = 0.0
     _finished: bool = False
@@ -92,8 +90,12 @@ class FirstSteps:
             messages.say(self.job.tag, f"Now: {event.get('message')}")
         elif kind == "engine":
             messages.say(self.job.tag, f"The model is loaded on {event.get('device_name')}")
-        elif kind == "tracker" and self.asks_tracker:
-            where = event.get("url") or f"no page for this run; its metrics are in {self.events.path}"
+        elif kind == "tracker" and event.get("tracker") != "none":
+            where = (
+                event.get("url")
+                or event.get("command")
+                or f"no page for this run; its metrics are in {self.events.path}"
+            )
             messages.say(self.job.tag, f"{event.get('tracker')}: {where}")
         elif kind == "step" and self.watch.num_steps in (1, 10):
             messages.say(self.job.tag, f"step {event.get('step')}: loss {self.watch.losses[-1]:.3f}")

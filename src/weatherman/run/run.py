@@ -80,7 +80,6 @@ class Run:
     status: StatusFile = field(init=False)
     checkpoint: Checkpoint | None = None
     frozen: dict[str, Any] | None = None
-    tracker_url: str | None = None
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
     _begun: bool = False
@@ -172,15 +171,21 @@ class Run:
         self.status.write(state="running", message=message, patience_s=patience_s)
         self.events.emit("phase", message=message)
 
-    def tracker_started(self, url: str | None) -> None:
+    def tracker_started(self, kind: str, url: str | None, command: str | None) -> None:
         """Record where the tracker shows this run."""
-        self.tracker_url = url
-        self.events.emit("tracker", tracker=self.config.report_to, url=url)
+        self.events.emit("tracker", tracker=kind, url=url, command=command)
 
     def record_step(
-        self, plan: StepPlan, result: StepResult, rate: float, pace: Pace, num_steps: int, peak_memory_bytes: int
+        self,
+        plan: StepPlan,
+        epoch: float,
+        result: StepResult,
+        rate: float,
+        pace: Pace,
+        num_steps: int,
+        peak_memory_bytes: int,
     ) -> dict[str, float]:
-        """Persist a completed step: progress first, then the record and the heartbeat.
+        """Persist a completed step: progress first, then the record and the heartbeat; `epoch` counts epochs done.
 
         Returns:
             The step's metrics, named for trackers.
@@ -188,7 +193,7 @@ class Run:
         resume.record_step(self.output_dir, self.state, plan.step)
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
         self.events.emit(
-            "step", step=plan.step, epoch=plan.epoch, learning_rate=rate, **asdict(result),
+            "step", step=plan.step, epoch=round(epoch, 6), learning_rate=rate, **asdict(result),
             tokens_per_s=round(pace.last_tokens_per_s, 2), peak_memory_bytes=self.peak_memory_bytes,
         )  # fmt: skip
         self.status.write(
@@ -201,7 +206,7 @@ class Run:
             "train/grad_norm": result.grad_norm,
             "train/learning_rate": rate,
             "train/tokens_per_s": pace.last_tokens_per_s,
-            "train/epoch": float(plan.epoch),
+            "train/epoch": epoch,
         }
 
     @property
