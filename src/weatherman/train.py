@@ -12,6 +12,7 @@ from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_m
 from weatherman.effect.tracked import track_effect
 from weatherman.engine.base import Engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
+from weatherman.records import count_conversations, describe_examples
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
@@ -118,8 +119,9 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
     messages.say(
         tag,
-        f"Plan: {len(data.train):,} examples ({num_tokens:,} tokens, {num_supervised:,} trained on), "
-        f"{num_steps} steps of {batch_size} ({epochs:.1f} epochs), {len(data.validation):,} for validation",
+        f"Plan: {describe_examples(count_conversations(data.train), len(data.train))}; {num_tokens:,} tokens, "
+        f"{num_supervised:,} of them trained on; {num_steps} steps of {batch_size} ({epochs:.1f} epochs), "
+        f"{len(data.validation):,} for validation",
     )
     messages.say(
         tag,

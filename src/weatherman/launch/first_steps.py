@@ -15,6 +15,7 @@ from weatherman.launch.follow import Follower, last_lines, relay
 from weatherman.launch.pod import ADAPTER
 from weatherman.launch.session_record import Job, SessionRecord, read_record
 from weatherman.launch.watch import Watch, measured_lines
+from weatherman.run.spending import read_spending
 from weatherman.run.status import read_status
 from weatherman.system.process import identity
 
@@ -35,7 +36,6 @@ class FirstSteps:
         events: the run's events from this start on.
         log: the job's log.
         stop_command: what a person types to stop the run.
-        hourly_rate: dollars an hour, if known.
     """
 
     job: Job
@@ -43,7 +43,6 @@ class FirstSteps:
     events: Follower
     log: Follower
     stop_command: str
-    hourly_rate: float | None
     began_s: float = field(default_factory=time.monotonic)
     _asked_s: float = 0.0
     _finished: bool = False
@@ -168,6 +167,6 @@ class FirstSteps:
 
     def _measured(self, num_left: int) -> None:
         now = datetime.datetime.now().astimezone()
-        elapsed_s = time.monotonic() - self.began_s
-        for line in measured_lines(self.watch, num_left, elapsed_s, self.hourly_rate, now):
+        spending = read_spending(Path(self.job.run), until_s=now.timestamp() if num_left else None)
+        for line in measured_lines(self.watch, num_left, spending, now):
             messages.say(self.job.tag, line)

@@ -24,6 +24,7 @@ from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
 from weatherman.run.lock import run_lock
 from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
+from weatherman.run.spending import RUN_FILE
 from weatherman.run.stop import StopNow
 from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
@@ -31,7 +32,6 @@ from weatherman.system.atomic import write_json
 from weatherman.system.disk_errors import as_disk_error
 from weatherman.system.quarantine import set_aside_unless_file
 
-RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
@@ -101,7 +101,8 @@ class Run:
             self._begun = False
             return
         self.status.write(state="starting", step=self.state.last_step, message="starting", exit_code=None)
-        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id)
+        rate = self.config.hourly_rate
+        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id, hourly_rate=rate)
         self.checkpoint, moved = newest_verified(self.output_dir, self.run_id, expected=self.state.last_checkpoint)
         for one in moved:
             self.events.emit("quarantine", name=one.name, reason=one.reason)
@@ -198,7 +199,7 @@ class Run:
         )  # fmt: skip
         self.status.write(
             state="running", step=plan.step, total=num_steps, loss=result.loss, tokens_per_s=pace.tokens_per_s,
-            eta_s=pace.eta_s, cost_so_far=self.cost_so_far, message=self._doing,
+            eta_s=pace.eta_s, message=self._doing,
             patience_s=max(_MIN_PATIENCE_S, _STEPS_OF_PATIENCE * pace.mean_step_s),
         )  # fmt: skip
         return {
@@ -208,12 +209,6 @@ class Run:
             "train/tokens_per_s": pace.last_tokens_per_s,
             "train/epoch": epoch,
         }
-
-    @property
-    def cost_so_far(self) -> float | None:
-        """Dollars of this attempt, where the hourly rate is known."""
-        rate = self.config.hourly_rate
-        return None if rate is None else round(rate * self.elapsed_s / 3600, 4)
 
     def record_validation(self, step: int, loss: float) -> None:
         """Record a validation loss."""
