@@ -9,6 +9,7 @@ from weatherman import messages
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
+from weatherman.effect.model_card import data_facts
 from weatherman.effect.tracked import track_effect
 from weatherman.engine.base import Engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
@@ -95,7 +96,7 @@ def _measure(
     run.record_validation(0, before.validation_loss)
     after = measure_effect(run.output_dir, engine, config, data, adapter=True)
     run.record_validation(num_steps, after.validation_loss)
-    write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
+    write_model_card(run.output_dir, config, data_facts(config, data), num_steps, before, after)
     track_effect(tracker, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)
 
