@@ -191,13 +191,7 @@ def _train_steps(
             if stop.exit_code:
                 break
             began_s = time.monotonic()
-            rate = learning_rate(
-                plan.step,
-                num_steps=num_steps,
-                base=config.learning_rate,
-                warmup_ratio=config.warmup_ratio,
-                kind=config.lr_scheduler_type,
-            )
+            rate = _rate(config, plan.step, num_steps)
             if upcoming:
                 engine.prepare(upcoming)
             result = engine.step(plan, rate)
@@ -218,6 +212,16 @@ def _train_steps(
     if unsaved:
         run.save(engine, unsaved)
     return not stop.exit_code
+
+
+def _rate(config: TrainingConfig, step: int, num_steps: int) -> float:
+    return learning_rate(
+        step,
+        num_steps=num_steps,
+        base=config.learning_rate,
+        warmup_ratio=config.warmup_ratio,
+        kind=config.lr_scheduler_type,
+    )
 
 
 def _open_tracker(kind: str, config: TrainingConfig, run: Run) -> Tracker:

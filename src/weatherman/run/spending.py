@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from weatherman.run.events import EVENTS_FILE, STATUS_FILE, read_events
+from weatherman.run.events import EVENTS_FILE, STATUS_FILE, parse_event
 from weatherman.system.atomic import read_json_object
 
 RUN_FILE = "run.json"
 _MAX_STATUS_BYTES, _MAX_RUN_BYTES = 2**16, 2**22
 _MAX_RATE = 1e9
+_START = b'"kind": "start"'  # as EventLog spells it; in a text its quotes would be escaped
+_MAX_TORN_LINES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def read_spending(run_dir: Path, *, until_s: float | None = None) -> Spending:
     Returns:
         Seconds and dollars; no seconds where nothing is recorded.
     """
-    events = list(read_events(run_dir / EVENTS_FILE))
+    events = _landmarks(run_dir / EVENTS_FILE)
     spans, rates = attempt_spans(events), _rates(run_dir, events)
     last = max(spans, default=1)
     heard = [at for at in (_heartbeat_s(run_dir, last), until_s) if at is not None]
@@ -82,6 +84,41 @@ def read_spending(run_dir: Path, *, until_s: float | None = None) -> Spending:
     newest = rates[max(rates)] if rates else None
     dollars = None if newest is None else sum(rates.get(n, newest) * busy_s[n] / 3600 for n in busy_s)
     return Spending(sum(busy_s.values()), dollars)
+
+
+def _landmarks(path: Path) -> list[dict[str, Any]]:
+    """The first and the last event of each attempt: the lines at the file's ends and around each start.
+
+    A run has hundreds of thousands of events and its status is asked for every few seconds, so the others are not read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return []
+    found = [_event_from(data, 0)]
+    at = data.find(_START)
+    while at >= 0:
+        begin = data.rfind(b"\n", 0, at) + 1
+        found += [_event_before(data, begin), _event_from(data, begin)]
+        at = data.find(_START, at + 1)
+    return [event for event in [*found, _event_before(data, len(data))] if event is not None]
+
+
+def _event_from(data: bytes, begin: int) -> dict[str, Any] | None:
+    end = data.find(b"\n", begin)
+    return parse_event(data[begin : end if end >= 0 else len(data)])
+
+
+def _event_before(data: bytes, end: int) -> dict[str, Any] | None:
+    """The last whole event that ends before `end`; torn lines are passed over, a few at most."""
+    for _ in range(_MAX_TORN_LINES):
+        if end <= 0:
+            return None
+        begin = data.rfind(b"\n", 0, end - 1) + 1
+        if (event := parse_event(data[begin:end])) is not None:
+            return event
+        end = begin
+    return None
 
 
 def _rates(run_dir: Path, events: Iterable[dict[str, Any]]) -> dict[int, float]:
