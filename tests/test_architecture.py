@@ -27,7 +27,7 @@ ROOMS = {
     "engine": "config steps models",
     "chat": "data rendering",
     "planning": "config rendering steps models engine",
-    "run": "system config rendering steps models checkpoints engine",
+    "run": "system config rendering steps models checkpoints engine planning",
     "export": "system data rendering models engine",
     "effect": "system config models engine run",
     "preflight": "config models planning run",

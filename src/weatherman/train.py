@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig
-from weatherman.effect.effect import measure_effect, report_effect
+from weatherman.effect.effect import Effect, measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.engine.base import Engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
+from weatherman.run.shortening import Shortening
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.tracking import Tracker, start_tracker
 from weatherman.run.training_data import TrainingData, load_training_data
@@ -60,13 +62,18 @@ def _train(run: Run, stop: StopRequest) -> int:
     num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
     sharing = print_plan(config, data, num_steps)
     engine = start_engine(config, run, data, sharing=sharing)
+    shortening = Shortening(run, data, _tag(config), num_steps)
+    if shortening.is_open:
+        began_s = time.monotonic()
+        _measure_base(config, run, data, engine)
+        shortening.measured_before(time.monotonic() - began_s)
     with stop.finishing_the_step(run.note_stopping):
-        if _train_steps(config, run, data, engine, num_steps, stop):
-            save_final_adapter(run.output_dir, engine, config, data, num_steps)
+        if _train_steps(config, run, data, engine, shortening, stop):
+            save_final_adapter(run.output_dir, engine, config, data, shortening.horizon.last_step)
     if stop.exit_code:
         run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
         return stop.exit_code
-    _measure(config, run, data, engine, num_steps)
+    _measure(config, run, data, engine, shortening.horizon.last_step)
     run.record_finished()
     peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
     messages.say(f"{_tag(config)}-COMPLETE", peak)
@@ -79,13 +86,19 @@ def _train(run: Run, stop: StopRequest) -> int:
 def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int) -> None:
     """Show what training did; the adapter is saved already, and its card gets the figures."""
     run.phase(MEASURING)
-    messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
-    before = measure_effect(run.output_dir, engine, config, data, adapter=False)
-    run.record_validation(0, before.validation_loss)
+    before = _measure_base(config, run, data, engine)
+    messages.say(_tag(config), "Measuring the model with the adapter")
     after = measure_effect(run.output_dir, engine, config, data, adapter=True)
     run.record_validation(num_steps, after.validation_loss)
     write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)
+
+
+def _measure_base(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine) -> Effect:
+    messages.say(_tag(config), "Measuring the model without the adapter on held-out conversations")
+    before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+    run.record_validation(0, before.validation_loss)
+    return before
 
 
 def _tag(config: TrainingConfig) -> str:
@@ -148,14 +161,14 @@ def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharin
 
 
 def _train_steps(
-    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int, stop: StopRequest
+    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, shortening: Shortening, stop: StopRequest
 ) -> bool:
     """Run the steps that are left.
 
     Returns:
         False if a signal asked to stop; what was done is saved.
     """
-    tag, first_step = _tag(config), run.resumed_step + 1
+    tag, first_step, num_steps = _tag(config), run.resumed_step + 1, shortening.horizon.last_step
     plans = step_plans(
         data.train,
         batch_size=config.effective_batch_size,
@@ -173,7 +186,7 @@ def _train_steps(
             began_s = time.monotonic()
             rate = learning_rate(
                 plan.step,
-                num_steps=num_steps,
+                num_steps=shortening.horizon.num_steps_at(plan.step),
                 base=config.learning_rate,
                 warmup_ratio=config.warmup_ratio,
                 kind=config.lr_scheduler_type,
@@ -181,19 +194,27 @@ def _train_steps(
             if upcoming:
                 engine.prepare(upcoming)
             result = engine.step(plan, rate)
-            unsaved = plan
-            pace.add(result.num_effective_tokens, time.monotonic() - began_s)
+            step_s = time.monotonic() - began_s
+            pace.add(result.num_effective_tokens, step_s)
             tracker.log(plan.step, run.record_step(plan, result, rate, pace, num_steps, engine.peak_memory_bytes()))
             show.step(plan.step, result.loss, pace)
+            saved = shortening.after_step(plan, step_s, partial(run.save, engine))
+            if shortening.horizon.last_step != num_steps:
+                num_steps = shortening.horizon.last_step
+                pace.end_at(num_steps)
+                show.end_at(num_steps)
             if pace.num_steps == PACE_STEPS:
                 messages.say(
                     tag, f"Measured {pace.tokens_per_s:.0f} tokens/s: about {format_duration(pace.eta_s)} left"
                 )
             if config.eval_steps and plan.step % config.eval_steps == 0 and plan.step < num_steps:
                 _validate(config, run, data, engine, tracker, plan.step, stop)
-            if plan.step % config.save_steps == 0 or plan.step == num_steps:
+            if (plan.step % config.save_steps == 0 or plan.step == num_steps) and not saved:
                 run.save(engine, plan)
-                unsaved = None
+                saved = True
+            unsaved = None if saved else plan
+            if plan.step == num_steps:
+                break
     if unsaved:
         run.save(engine, unsaved)
     tracker.finish(stop.exit_code)

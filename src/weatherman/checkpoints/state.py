@@ -54,7 +54,20 @@ def read_frozen(checkpoint: Path) -> dict[str, Any]:
             raise unusable(checkpoint, f"{STATE_FILE} has no usable {wrong[0]}")
     if odd := _engine_problem(frozen["engine"]):
         raise unusable(checkpoint, f"{STATE_FILE} has an impossible {odd}")
+    if odd := horizon_problem(frozen):
+        raise unusable(checkpoint, f"{STATE_FILE} has an impossible {odd}")
     return frozen
+
+
+def horizon_problem(frozen: dict[str, Any]) -> str:
+    """What is wrong with the end that a budget settled; empty if nothing is, or if none was."""
+    horizon = frozen.get("horizon")
+    if horizon is None:
+        return ""
+    if not isinstance(horizon, dict) or set(horizon) != {"settled_at", "settled"}:
+        return "horizon"
+    at, last = horizon["settled_at"], horizon["settled"]
+    return "" if type(at) is int and type(last) is int and 1 <= at <= last else "horizon"
 
 
 def _engine_problem(engine: dict[str, Any]) -> str:

@@ -23,11 +23,21 @@ from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
 from weatherman.run.lock import run_lock
-from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
+from weatherman.run.provenance import (
+    MAX_BYTES,
+    apply_frozen,
+    frozen_facts,
+    provenance,
+    recorded_horizon,
+    refuse_changes,
+    warn_of_differences,
+)
+from weatherman.run.spent import attempts_s
 from weatherman.run.stop import StopNow
 from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
-from weatherman.system.atomic import write_json
+from weatherman.steps.horizon import Horizon
+from weatherman.system.atomic import read_json_object, write_json
 from weatherman.system.disk_errors import as_disk_error
 from weatherman.system.quarantine import set_aside_unless_file
 
@@ -83,6 +93,7 @@ class Run:
     tracker_url: str | None = None
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
+    _earlier_s: float = 0.0
     _begun: bool = False
     _phase: str = ""
     _doing: str = TRAINING
@@ -101,6 +112,7 @@ class Run:
         if self.state.finished:
             self._begun = False
             return
+        self._earlier_s = attempts_s(self.output_dir, before_attempt=known + 1)
         self.status.write(state="starting", step=self.state.last_step, message="starting", exit_code=None)
         self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id)
         self.checkpoint, moved = newest_verified(self.output_dir, self.run_id, expected=self.state.last_checkpoint)
@@ -137,6 +149,25 @@ class Run:
         """Seconds of this attempt."""
         return time.monotonic() - self._started_s
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds of all attempts so far."""
+        return self._earlier_s + self.elapsed_s
+
+    def settled_horizon(self, configured: int) -> Horizon:
+        """The run's steps: as an earlier attempt settled them within its budget, else as configured."""
+        known = (self.frozen or {}).get("horizon")
+        return Horizon(configured, **known) if known else Horizon(configured)
+
+    def record_horizon(self, horizon: Horizon, words: str) -> None:
+        """Persist how many steps the run has from now on; a killed run keeps to it."""
+        assert self.frozen is not None
+        self.frozen = {**self.frozen, "horizon": {"settled_at": horizon.settled_at, "settled": horizon.settled}}
+        path = self.output_dir / RUN_FILE
+        write_json(path, {**read_json_object(path, MAX_BYTES), "frozen": self.frozen})
+        self.status.write(total=horizon.last_step, budget=words)
+        self.events.emit("budget", step=horizon.settled_at, total=horizon.last_step, words=words)
+
     def settle_config(self, data: TrainingData) -> TrainingConfig:
         """The configuration in force: of a run that goes on, with what its first attempt decided by itself.
 
@@ -154,13 +185,15 @@ class Run:
         Raises:
             WeathermanError: the checkpoint does not fit the model.
         """
+        path = self.output_dir / RUN_FILE
+        set_aside_unless_file(self.output_dir, path)
         if self.frozen and self.checkpoint:
             warn_of_differences(self.frozen, engine.info)
             restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
-        path = self.output_dir / RUN_FILE
-        set_aside_unless_file(self.output_dir, path)
+        if "horizon" not in self.frozen and (horizon := recorded_horizon(path, self.run_id, self.frozen)):
+            self.frozen = {**self.frozen, "horizon": horizon}  # it was killed before the next checkpoint
         if self.resumed_step == 0 or not path.is_file():
             record = provenance(self.config, self.overrides, self.run_id, engine.info)
             write_json(path, {**record, "frozen": self.frozen})
@@ -206,9 +239,9 @@ class Run:
 
     @property
     def cost_so_far(self) -> float | None:
-        """Dollars of this attempt, where the hourly rate is known."""
+        """Dollars of all attempts, where the hourly rate is known."""
         rate = self.config.hourly_rate
-        return None if rate is None else round(rate * self.elapsed_s / 3600, 4)
+        return None if rate is None else round(rate * self.spent_s / 3600, 4)
 
     def record_validation(self, step: int, loss: float) -> None:
         """Record a validation loss."""

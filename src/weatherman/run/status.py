@@ -46,6 +46,7 @@ class RunStatus:
         tokens_per_s: effective tokens per second.
         eta_s: seconds left; None once it is over.
         cost_so_far: dollars, where an hourly rate is known.
+        budget: what a budget of minutes or dollars did to the number of steps, in words.
         last_verified_checkpoint: name of the newest checkpoint whose manifest and sizes are right.
         attempt: number of the last start.
         resume_count: starts since the last progress.
@@ -67,6 +68,7 @@ class RunStatus:
     tokens_per_s: float | None = None
     eta_s: float | None = None
     cost_so_far: float | None = None
+    budget: str | None = None
     last_verified_checkpoint: str | None = None
     attempt: int = 1
     resume_count: int | None = None
@@ -108,6 +110,7 @@ def read_status(run_dir: Path) -> RunStatus:
     status = RunStatus(
         run=str(run_dir), state=state, reason=reason or problem, step=beat.step, total=beat.total, loss=beat.loss,
         tokens_per_s=beat.tokens_per_s, eta_s=None if state in ENDED else beat.eta_s, cost_so_far=beat.cost_so_far,
+        budget=beat.budget,
         last_verified_checkpoint=_last_verified(run_dir), attempt=beat.attempt,
         resume_count=resume.resume_count if resume else None, message=beat.message, exit_code=_exit_code(state, beat),
         host=beat.host, pid=beat.pid or None, age_s=None if age_s is None else round(age_s, 1),
