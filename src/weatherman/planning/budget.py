@@ -108,3 +108,22 @@ def refuse_too_small(budget: Budget, spent_s: float, before_s: float) -> None:
 def told(budget: Budget, last_step: int, configured: int) -> str:
     """What a budget did, for the plan, the status, the report and the card: `42 of 60 steps: 8 minutes`."""
     return f"{last_step} of {configured} steps: {budget.words}"
+
+
+def estimated_words(config: TrainingConfig, num_steps: int, time_s: tuple[float, float]) -> str | None:
+    """What a budget will probably do, before anything was measured; None without one.
+
+    Args:
+        config: the configuration.
+        num_steps: the steps that it asks for.
+        time_s: the shortest and the longest time that those are estimated to take, in seconds.
+    """
+    budget = budget_of(config)
+    if budget is None:
+        return None
+    most, fewest = (min(num_steps, int(num_steps * budget.limit_s / max(one_s, 1e-9))) for one_s in time_s)
+    some = f"all {num_steps:,}" if fewest == num_steps else f"{fewest:,} to {most:,} of {num_steps:,}"
+    return (
+        f"{budget.words} hold {some} steps by this estimate, less what loading and measuring take; "
+        "the run measures its first steps and settles it"
+    )

@@ -64,6 +64,8 @@ def plan_lines(plan: Plan) -> list[str]:
         low, high = plan.hourly_rate
         rate = f"${low:.2f}" if low == high else f"${low:.2f} to ${high:.2f}"
         lines.append(f"Money: ${plan.cost[0]:.2f} to ${plan.cost[1]:.2f} at {rate} an hour (rate x hours)")
+    if plan.budget:
+        lines.append(f"Budget: {plan.budget}")
     return [*lines, *(f"Assumed: {text}" for text in plan.assumptions)]
 
 
