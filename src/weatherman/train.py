@@ -10,6 +10,7 @@ from weatherman import messages
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import Effect, measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
+from weatherman.effect.warning_signs import warning_signs
 from weatherman.engine.base import Engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
@@ -92,6 +93,8 @@ def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engin
     run.record_validation(num_steps, after.validation_loss)
     write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)
+    for sign in warning_signs(before, after):
+        messages.warning(f"Little was learned: {sign}")
 
 
 def _measure_base(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine) -> Effect:
