@@ -134,6 +134,10 @@ class TrainingConfig(BaseModel):
     """Held-out prompts whose tool calls are judged before and after training."""
     hourly_rate: Annotated[float, Field(gt=0)] | None = None
     """The machine's price in dollars per hour, for the cost so far."""
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Minutes that the whole run may take; after its first steps it is shortened, once, to as many steps as fit."""
+    max_cost: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Dollars that the whole run may cost; needs `hourly_rate`, and works like `max_minutes`."""
 
     @field_validator("target_modules", "personas")
     @classmethod
@@ -148,6 +152,13 @@ class TrainingConfig(BaseModel):
         if kernel in ("flex", "flash") and info.data.get("device") in ("cpu", "mps"):
             raise ValueError(f"{kernel} needs CUDA and device is {info.data['device']}")
         return kernel
+
+    @field_validator("max_cost")
+    @classmethod
+    def _cost_has_a_rate(cls, cost: float | None, info: ValidationInfo) -> float | None:
+        if cost is not None and info.data.get("hourly_rate") is None:
+            raise ValueError("it needs hourly_rate, which says how long that is")
+        return cost
 
     @property
     def effective_batch_size(self) -> int:

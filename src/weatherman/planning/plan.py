@@ -15,6 +15,7 @@ from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_tok
 from weatherman.errors import WeathermanError
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
+from weatherman.planning.budget import estimated_words
 from weatherman.planning.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
 from weatherman.records import Rendered, count_conversations
@@ -34,6 +35,7 @@ _SAMPLED_STEPS = 8
 class Plan:
     """A run's plan. Sizes in bytes, times in seconds; a range is (low, high).
 
+    `budget` says what a budget of minutes or dollars will probably do; None without one.
     `tokens_are` is "counted" with the model's tokenizer, or "estimated" from the text where that is not there.
     """
 
@@ -56,6 +58,7 @@ class Plan:
     memory_limit_bytes: int
     time_s: tuple[float, float]
     hourly_rate: tuple[float, float] | None
+    budget: str | None = None
     assumptions: list[str] = field(default_factory=list)
 
     @property
@@ -204,6 +207,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
+        budget=estimated_words(config, num_steps, time_s),
         assumptions=[*assumptions, speed, "validation, tool-call evaluation and loading the model are not counted"],
     )
 
