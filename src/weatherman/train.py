@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig
@@ -16,7 +17,7 @@ from weatherman.run.finished import refuse_another_run
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.tracking import Tracker, start_tracker
-from weatherman.run.training_data import TrainingData, load_training_data
+from weatherman.run.training_data import TrainingData, load_training_data, require_files
 from weatherman.steps.prefix_tree import decide_sharing
 from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.steps.schedule import learning_rate
@@ -38,6 +39,8 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
     Raises:
         WeathermanError: anything that the user must mend; exit code 2 is the crash loop.
     """
+    if not Path(config.output_dir).exists():  # what cannot begin leaves no folder
+        require_files(config)
     stop = StopRequest()
     stop.install()
     try:

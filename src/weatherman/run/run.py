@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -30,6 +29,7 @@ from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
 from weatherman.system.atomic import write_json
 from weatherman.system.disk_errors import as_disk_error
+from weatherman.system.own_command import own_command
 from weatherman.system.quarantine import set_aside_unless_file
 
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
@@ -292,4 +292,4 @@ def _attempts_so_far(output_dir: Path) -> int:
 
 def _command() -> str:
     """The command that starts, and goes on with, this run; the launcher may know a better one."""
-    return os.environ.get("WEATHERMAN_COMMAND") or shlex.join(["weatherman", *sys.argv[1:]])
+    return os.environ.get("WEATHERMAN_COMMAND") or own_command(*sys.argv[1:])
