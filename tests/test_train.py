@@ -45,7 +45,10 @@ def test_run_prints_only_the_grammar_and_ends_with_the_adapter(whole: tuple[Path
     lines = printed.splitlines()
     assert [line for line in lines if not LINE.match(line)] == []
     assert lines[-1] == f"✅ SUCCESS: The adapter is in {run / 'adapter'}"
-    assert any("22 examples" in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line for line in lines)
+    assert any(
+        "22 conversations, each an example; " in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line
+        for line in lines
+    )
     assert sum("loss" in line and "tokens/s" in line for line in lines) == NUM_STEPS
 
 
@@ -151,7 +154,7 @@ def test_signal_saves_and_leaves_with_its_code(
     process = start(*command, cache=cache)
     wait_for(lambda: bool(step_losses(run)), process)
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == code, printed
     stopped = max(step_losses(run))
     assert (run / f"checkpoint-{stopped}" / "manifest.json").is_file()

@@ -24,16 +24,8 @@ _HOURS_PER_DEGREE = 1 / 15
 _MINUTES_STEP = 15
 
 
-class SourceError(Exception):
-    """The source has no answer; `result` is what the tool returns instead."""
-
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(message)
-        self.result = {"error": error, "message": message}
-
-
 class WeatherSource(Protocol):
-    """What executes the three weather tools; each method returns the tool's JSON result or raises `SourceError`."""
+    """What executes the three weather tools; each method returns the tool's JSON result or raises `ToolError`."""
 
     @property
     def name(self) -> str:
@@ -65,7 +57,7 @@ class MadeUpWeather:
     """
 
     name = "made-up"
-    label = "made up for the place and the season (offline); not the real weather"
+    label = "weather made up for the place and the season (offline); not the real weather"
 
     def __init__(self, now: Callable[[], datetime.datetime] = _utc_now) -> None:
         self._now = now
