@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig
@@ -26,7 +27,7 @@ from weatherman.run.shortening import Shortening
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.trackers import Wanted
 from weatherman.run.tracking import Tracker, closing, start_tracker, usable_tracker
-from weatherman.run.training_data import TrainingData, load_training_data
+from weatherman.run.training_data import TrainingData, load_training_data, require_files
 from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.steps.schedule import learning_rate
 
@@ -74,6 +75,8 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
     Raises:
         WeathermanError: anything that the user must mend; exit code 2 is the crash loop.
     """
+    if not Path(config.output_dir).exists():  # what cannot begin leaves no folder
+        require_files(config)
     stop = StopRequest()
     stop.install()
     try:

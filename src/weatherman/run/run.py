@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -36,6 +35,7 @@ from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
 from weatherman.steps.horizon import Horizon
 from weatherman.system.atomic import read_json_object, write_json
+from weatherman.system.own_command import own_command
 from weatherman.system.quarantine import set_aside_unless_file
 from weatherman.task.task import Task
 
@@ -295,4 +295,4 @@ def _attempts_so_far(output_dir: Path) -> int:
 
 def _command() -> str:
     """The command that starts, and goes on with, this run; the launcher may know a better one."""
-    return os.environ.get("WEATHERMAN_COMMAND") or shlex.join(["weatherman", *sys.argv[1:]])
+    return os.environ.get("WEATHERMAN_COMMAND") or own_command(*sys.argv[1:])
