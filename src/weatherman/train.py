@@ -12,6 +12,7 @@ from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_m
 from weatherman.engine.base import Engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
+from weatherman.run.finished import refuse_another_run
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.tracking import Tracker, start_tracker
@@ -49,6 +50,7 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
 def _train(run: Run, stop: StopRequest) -> int:
     config = run.config
     if run.finished:
+        refuse_another_run(run.output_dir, config)
         if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
             write_report(run.output_dir)
         messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")

@@ -168,6 +168,15 @@ def test_tools_by_hand_take_what_is_typed() -> None:
     assert asked == ["dig(depth=2) = "] * 2
 
 
+def test_figures_that_no_tool_gave_are_told_after_the_answer() -> None:
+    assert shown(GEOCODE, "At 59.91 north, 21 degrees.").splitlines()[1:] == [
+        "At 59.91 north, 21 degrees.", "(figures no tool gave: 21)",
+    ]  # fmt: skip
+    talk, _ = chat(GEOCODE, "At 59.91 north.", "It is still 59.9, not 12.")
+    assert talk.ask("Where?").to_json()["figures_no_tool_gave"] == []
+    assert talk.ask("Still?").figures == ("12",)  # the tool's results of earlier questions count
+
+
 def test_rounds_are_bounded_and_a_failed_question_is_forgotten() -> None:
     talk, talker = chat(*[GEOCODE] * MAX_ROUNDS, "Fine.")
     answer = talk.ask("first?")
@@ -239,7 +248,7 @@ def test_text_and_calls_are_printed_once_and_in_order() -> None:
 
 
 def test_nothing_a_model_or_a_service_says_moves_the_cursor() -> None:
-    assert shown("a\x1b[2J\rb\u202ec\n✅ SUCCESS: d") == "a\\x1b[2J\\rb\\u202ec\n✅ SUCCESS: d\n"
+    assert shown("a\x1b[J\rb\u202ec\n✅ SUCCESS: d") == "a\\x1b[J\\rb\\u202ec\n✅ SUCCESS: d\n"
     call = ToolCall("1", "geocode_location", {"city": "\x1b[31m\n"})
     line = call_line(ToolOutcome(call, {"error": "\x07" + "x" * 999}, True))
     assert "\x1b" not in line

@@ -155,6 +155,9 @@ def test_hangup_detach_kill_and_resume(here: Project) -> None:
     assert resumed.returncode == 0, resumed.stdout
     assert RESUMED.format(saved) in assert_grammar(resumed.stdout)
     assert here.last_step() == 90
+    other = here.run("--set", f"output_dir={here.run_dir}", *more, "--set", "seed=7")
+    assert other.returncode == 1
+    assert "seed was 42 and is now 7." in other.stdout
     finished = here.run("--set", f"output_dir={here.run_dir}", *more)
     assert finished.returncode == 0
     assert finished.stdout.splitlines()[-1].startswith("✅ SUCCESS: This run is finished; its adapter is in ")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from weatherman.chat.figures import figures_nobody_gave
 from weatherman.chat.tool_use import ToolOutcome, run_calls, unreadable_call
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Message
@@ -61,12 +62,14 @@ class Answer:
         outcomes: the tool calls on the way, in order.
         problem: why there is no proper answer, or empty.
         num_tokens: generated in all.
+        figures: those in the text that no tool result, and nobody else, gave.
     """
 
     text: str
     outcomes: tuple[ToolOutcome, ...] = ()
     problem: str = ""
     num_tokens: int = 0
+    figures: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -79,7 +82,8 @@ class Answer:
             {"name": o.call.name, "arguments": o.call.arguments, "valid": o.valid, "result": o.result}
             for o in self.outcomes
         ]
-        return {"answer": self.text, "calls": calls, "problem": self.problem, "num_tokens": self.num_tokens}
+        figures = {"figures_no_tool_gave": list(self.figures), "num_tokens": self.num_tokens}
+        return {"answer": self.text, "calls": calls, "problem": self.problem, **figures}
 
 
 @dataclass
@@ -153,7 +157,8 @@ class Chat:
             self._messages.append(reply)
             done = self._run(reply)
             if not done:
-                return Answer(reply.content or "", tuple(outcomes), self._fault(reply, ids), num_tokens)
+                figures = figures_nobody_gave(reply.content or "", self._messages[:-1])
+                return Answer(reply.content or "", tuple(outcomes), self._fault(reply, ids), num_tokens, figures)
             for outcome in done:
                 listener.called(outcome)
                 outcomes.append(outcome)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weatherman.chat.chat import Answer, Chat
-from weatherman.chat.terminal import call_line, safe_text
+from weatherman.chat.terminal import call_line, figures_line, safe_text
 from weatherman.task.task import UNNAMED
 
 NUM_QUESTIONS = 3
@@ -65,5 +65,5 @@ def print_table(pairs: Sequence[Compared]) -> None:
 
 def _cell(answer: Answer) -> str:
     problem = f"({answer.problem})" if answer.problem else ""
-    parts = [*map(call_line, answer.outcomes), safe_text(answer.text), problem]
+    parts = [*map(call_line, answer.outcomes), safe_text(answer.text), figures_line(answer), problem]
     return "\n".join(part for part in parts if part)

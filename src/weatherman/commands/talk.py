@@ -17,6 +17,7 @@ from weatherman.commands.tools import LiveOption, McpOption, ToolOptions, ToolTi
 
 if TYPE_CHECKING:
     from weatherman.chat.chat import Chat
+    from weatherman.engine.torch.talk import Use
     from weatherman.export.export import Exported
     from weatherman.models.adapter import AdapterPlace
     from weatherman.task.task import Task
@@ -61,19 +62,22 @@ def chat(
 
     Who executes them: the servers that --mcp starts, or the weather's own source if the adapter was trained with the
     weather tools. Otherwise a call is shown and ends the answer. Questions are read from the terminal or from standard
-    input. Exit code 1: a question got no proper answer.
+    input. Ctrl-C interrupts an answer; at the prompt it ends the chat, as Ctrl-D does. Figures that no tool gave are
+    told after an answer. Exit code 1: a question got no proper answer.
 
     Example: weatherman chat --persona franklin --once "What is the weather like in Lisbon?"
     """
     options = ToolOptions(mcp, live, tools_by_hand, tool_timeout)
-    with _opened(adapter, [persona] if persona else [], options, device, max_new_tokens) as (talk, place, label):
-        talk.adapter = not base
-        raise typer.Exit(0 if _talk_as_asked(talk, place, label, once, as_json) else 1)
+    people = [persona] if persona else []
+    with _opened(adapter, people, options, device, max_new_tokens, use="base" if base else "adapter") as opened:
+        raise typer.Exit(0 if _talk_as_asked(*opened, once, as_json) else 1)
 
 
 def _talk_as_asked(talk: Chat, place: AdapterPlace, label: str, once: str | None, as_json: bool) -> bool:
     """Answer what is asked, and tell whether every question got its answer."""
-    from weatherman.chat.terminal import Printer, answer_json, ask_and_print, converse, help_line, typed_lines
+    from weatherman.chat.line_editing import typed_lines
+    from weatherman.chat.terminal import Printer, answer_json, ask_and_print, converse, help_line
+    from weatherman.models.base_model import cache_folder
     from weatherman.task.task import UNNAMED
 
     if as_json:
@@ -90,7 +94,7 @@ def _talk_as_asked(talk: Chat, place: AdapterPlace, label: str, once: str | None
         return ask_and_print(talk, once, printer)
     if sys.stdin.isatty():
         printer.title(help_line(talk))
-    return converse(talk, typed_lines(), printer)
+    return converse(talk, typed_lines(cache_folder() / "chat_history"), printer)
 
 
 def compare(
@@ -112,17 +116,18 @@ def compare(
     Example: weatherman compare "Is it foggy in London?" --persona twain --persona satire
     """
     from weatherman.chat import compare as module
+    from weatherman.chat.waiting import waiting
     from weatherman.errors import WeathermanError
     from weatherman.messages import escape
 
     options = ToolOptions(mcp, live, False, tool_timeout)
-    with _opened(adapter, personas or [], options, device, max_new_tokens) as (talk, place, label):
+    with _opened(adapter, personas or [], options, device, max_new_tokens, use="both") as (talk, place, label):
         asked = questions or list(talk.task.questions[: module.NUM_QUESTIONS])
         if not asked:
-            raise WeathermanError(
-                "chat.questions", "the task has no questions of its own.", "give some to compare with."
-            )
-        pairs = module.compare(talk, asked, personas or [talk.persona])
+            text = "the task has no questions of its own."
+            raise WeathermanError("chat.questions", text, "give some to compare with.")
+        with waiting("asking both"):
+            pairs = module.compare(talk, asked, personas or [talk.persona])
         if as_json:
             found = {"format_version": 1, **_facts(place, talk), "compared": [pair.to_json() for pair in pairs]}
             print(json.dumps(found, ensure_ascii=False))
@@ -223,7 +228,7 @@ def _note(text: str) -> None:
 
 @contextmanager
 def _opened(
-    adapter: Path | None, personas: Sequence[str], options: ToolOptions, device: str, max_new_tokens: int
+    adapter: Path | None, personas: Sequence[str], options: ToolOptions, device: str, max_new_tokens: int, *, use: Use
 ) -> Iterator[tuple[Chat, AdapterPlace, str]]:
     """Load the model and start what executes the tools; what can be wrong with the options is said before that.
 
@@ -231,6 +236,7 @@ def _opened(
         The chat, the adapter's place, and where the tools' results come from, for people.
     """
     from weatherman.chat.chat import Chat
+    from weatherman.chat.waiting import waiting
     from weatherman.errors import WeathermanError
     from weatherman.models.adapter import find_adapter
     from weatherman.run.newest_adapter import newest_adapter
@@ -248,9 +254,10 @@ def _opened(
         template, tokenizer = place.speech()
         from weatherman.engine.torch.talk import TorchTalker
 
-        talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
+        with waiting("loading the model"):
+            talker = TorchTalker(place, tokenizer.special(template.stop_token), device, use=use)
         chat = Chat(
             talker, template, tokenizer, task, tools.declared, tools.source, personas[0] if personas else "",
-            max_new_tokens=max_new_tokens,
+            adapter=use != "base", max_new_tokens=max_new_tokens,
         )  # fmt: skip
         yield chat, place, tools.label

@@ -22,6 +22,7 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
+from weatherman.run.folder import RUN_FILE
 from weatherman.run.kept_task import keep_task, task_hash
 from weatherman.run.lock import run_lock
 from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
@@ -33,7 +34,6 @@ from weatherman.system.disk_errors import as_disk_error
 from weatherman.system.quarantine import set_aside_unless_file
 from weatherman.task.task import Task
 
-RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
@@ -147,7 +147,7 @@ class Run:
             WeathermanError: settings, data or template are not those the run began with.
         """
         if self.frozen:
-            refuse_changes(self.frozen, self.config, data, self.output_dir)
+            refuse_changes(self.frozen, self.config, data.identity, self.output_dir)
             self.config = apply_frozen(self.config, self.frozen)
         self.task = keep_task(self.output_dir, self.config, data, self.frozen)
         return self.config
