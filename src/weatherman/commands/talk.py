@@ -68,16 +68,10 @@ def chat(
     Example: weatherman chat --persona franklin --once "What is the weather like in Lisbon?"
     """
     options = ToolOptions(mcp, live, tools_by_hand, tool_timeout)
-<<<<<<< HEAD
-    people = [persona] if persona else []
-    with _opened(adapter, people, options, device, max_new_tokens, use="base" if base else "adapter") as opened:
-        raise typer.Exit(0 if _talk_as_asked(*opened, once, as_json) else 1)
-=======
     personas = [persona] if persona else []
     use: Use = "base" if base else "adapter"
     with _opened(adapter, personas, options, device, max_new_tokens, use=use) as (talk, place, label):
         raise typer.Exit(0 if _talk_as_asked(talk, place, label, once, as_json) else 1)
->>>>>>> main
 
 
 def _talk_as_asked(talk: Chat, place: AdapterPlace, label: str, once: str | None, as_json: bool) -> bool:
@@ -131,14 +125,9 @@ def compare(
     with _opened(adapter, personas or [], options, device, max_new_tokens, use="both") as (talk, place, label):
         asked = questions or list(talk.task.questions[: module.NUM_QUESTIONS])
         if not asked:
-<<<<<<< HEAD
-            text = "the task has no questions of its own."
-            raise WeathermanError("chat.questions", text, "give some to compare with.")
-=======
             raise WeathermanError(
                 "chat.questions", "the task has no questions of its own.", "give some to compare with."
             )
->>>>>>> main
         with waiting("asking both"):
             pairs = module.compare(talk, asked, personas or [talk.persona])
         if as_json:
