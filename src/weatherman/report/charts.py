@@ -19,7 +19,7 @@ WIDTH, HEIGHT = 380, 224
 NUM_COLOURS = 8  # of page.css
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 22, 36
 _MAX_POINTS = 300
-_MAX_READOUTS = 80
+_MAX_READOUTS, _MAX_READOUT_CHARS = 80, 58
 _NUM_TICKS = 4
 _SMOOTHED_SHARE = 0.06
 # Floats carry some sixteen digits. What differs only beyond the eleventh has no round values in between.
@@ -129,11 +129,12 @@ def readouts(lines: Sequence[Line], dots: Points, show: Format, x: Scale, y: Sca
         told = [(line.name, value) for line in lines if (value := nearest(line.drawn, at)) is not None]
         told += [("measured", value) for step, value in dots if step == at]
         text = safe(f"step {round(at):,}: " + ", ".join(f"{name} {show(value)}" for name, value in told))
+        values = safe(f"step {round(at):,}: " + " · ".join(show(value) for _, value in told))
         circles = "".join(f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3"/>' for _, value in told)
         parts.append(
             f'<g class="hit"><rect x="{begin:.1f}" y="0" width="{max(0.5, end - begin):.1f}" '
             f'height="{HEIGHT - _BOTTOM}"/><path d="M{x(at):.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>{circles}'
-            f'<text x="{WIDTH - _RIGHT}" y="12" text-anchor="end">{text}</text><title>{text}</title></g>'
+            f'<text x="{WIDTH - _RIGHT}" y="12" text-anchor="end">{text if len(text) <= _MAX_READOUT_CHARS else values}</text><title>{text}</title></g>'
         )
     return "".join(parts)
 

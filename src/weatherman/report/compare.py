@@ -28,7 +28,7 @@ def comparison(runs: Sequence[RunData]) -> str:
     return (
         f'<ul class="runs">{legend}</ul>'
         f'<section><h2>Figures</h2><div class="card wide">{_figures(runs)}</div></section>'
-        f'<section><h2>Curves</h2><div class="charts">{_curves(runs)}</div></section>'
+        f'<section><h2>Curves</h2><div class="charts two">{_curves(runs)}</div></section>'
         "<section><h2>What differs in the configurations</h2>"
         f'<div class="card wide">{_differences(runs)}</div></section>'
     )
