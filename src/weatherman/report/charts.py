@@ -130,11 +130,12 @@ def readouts(lines: Sequence[Line], dots: Points, show: Format, x: Scale, y: Sca
         told += [("measured", value) for step, value in dots if step == at]
         text = safe(f"step {round(at):,}: " + ", ".join(f"{name} {show(value)}" for name, value in told))
         values = safe(f"step {round(at):,}: " + " · ".join(show(value) for _, value in told))
+        shown = text if len(text) <= _MAX_READOUT_CHARS else values
         circles = "".join(f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3"/>' for _, value in told)
         parts.append(
             f'<g class="hit"><rect x="{begin:.1f}" y="0" width="{max(0.5, end - begin):.1f}" '
             f'height="{HEIGHT - _BOTTOM}"/><path d="M{x(at):.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>{circles}'
-            f'<text x="{WIDTH - _RIGHT}" y="12" text-anchor="end">{text if len(text) <= _MAX_READOUT_CHARS else values}</text><title>{text}</title></g>'
+            f'<text x="{WIDTH - _RIGHT}" y="12" text-anchor="end">{shown}</text><title>{text}</title></g>'
         )
     return "".join(parts)
 

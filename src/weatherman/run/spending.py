@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from weatherman.run.events import EVENTS_FILE, STATUS_FILE, parse_event
+from weatherman.run.folder import RUN_FILE
 from weatherman.system.atomic import read_json_object
 
-RUN_FILE = "run.json"
 _MAX_STATUS_BYTES, _MAX_RUN_BYTES = 2**16, 2**22
 _MAX_RATE = 1e9
 _START = b'"kind": "start"'  # as EventLog spells it; in a text its quotes would be escaped
