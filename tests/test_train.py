@@ -54,7 +54,7 @@ def test_run_folder_holds_what_it_should(whole: tuple[Path, str]) -> None:
     run, _ = whole
     expected = {
         "adapter", "checkpoint-9", "checkpoint-12", "effect.json", "events.jsonl", "progress.json", "report.html",
-        "resume_metadata.json", "run.json", "status.json",
+        "resume_metadata.json", "run.json", "status.json", "task.json",
     }  # fmt: skip
     assert {path.name for path in run.iterdir()} == expected
     assert {path.name for path in (run / "checkpoint-12").iterdir()} == {
