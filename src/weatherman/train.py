@@ -242,7 +242,7 @@ def _measure(work: Training) -> None:
     work.run.phase(MEASURING)
     before = _measure_one(work, 0, adapter=False)
     after = _measure_one(work, work.last_step, adapter=True)
-    facts = data_facts(work.config, work.data)
+    facts = data_facts(work.config, work.data, work.run.task)
     write_model_card(work.run.output_dir, work.config, facts, work.last_step, before, after)
     track_effect(work.tracker, work.last_step, before, after)
     report_effect(f"{work.tag}-COMPLETE", before, after)
