@@ -10,6 +10,7 @@ from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.engine.base import Engine
+from weatherman.engine.choose import open_engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
@@ -132,10 +133,8 @@ def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
 
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
     """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
-    from weatherman.engine.torch.engine import TorchEngine
-
     run.phase("loading the model", patience_s=3600)
-    engine = TorchEngine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
+    engine = open_engine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
     engine.prove_causality()
     run.adopt_engine(engine, data)
     info = engine.info

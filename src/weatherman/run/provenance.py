@@ -17,7 +17,7 @@ from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.training_data import TrainingData
 
-PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "mlx", "mlx-lm")
 # Keys that do not touch the adapter; all others are frozen by the first checkpoint.
 MAY_CHANGE = frozenset(
     [
@@ -40,6 +40,7 @@ MAY_CHANGE = frozenset(
         "max_tokens_per_chunk",
         "sharing",
         "platform",
+        "engine",
     ]
 )
 _ENGINE_FACTS = ("sharing", "attention", "num_threads", "max_tokens_per_chunk", "device", "dtype")
@@ -53,7 +54,7 @@ def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -
         "data": data.train_hash,
         "template": data.template.hash,
         "tokenizer": data.tokenizer.hash,
-        "engine": {name: getattr(info, name) for name in _ENGINE_FACTS},
+        "engine": {"name": _engine_name(info), **{name: getattr(info, name) for name in _ENGINE_FACTS}},
         "versions": package_versions(),
     }
 
@@ -107,6 +108,12 @@ def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConf
 
 def warn_of_differences(frozen: dict[str, Any], info: EngineInfo) -> None:
     """Say where this machine or its packages differ from those that the run began with."""
+    began = frozen["engine"].get("name", "torch")  # a run that is older than the second engine
+    if began != (now := _engine_name(info)):
+        messages.warning(
+            f"this run began with the engine {began} and goes on with {now}: optimizer and adapter are taken over, and "
+            "its last digits will differ from an uninterrupted run's."
+        )
     for name in ("device", "dtype", "attention"):
         if frozen["engine"].get(name) != getattr(info, name):
             messages.warning(
@@ -121,6 +128,10 @@ def warn_of_differences(frozen: dict[str, Any], info: EngineInfo) -> None:
         messages.warning(
             f"packages have changed since this run began: {', '.join(changed)}; its last digits may differ."
         )
+
+
+def _engine_name(info: EngineInfo) -> str:
+    return info.backend.split()[0]
 
 
 def provenance(config: TrainingConfig, overrides: list[str], run_id: str, info: EngineInfo) -> dict[str, Any]:
