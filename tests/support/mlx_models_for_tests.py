@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, Qwen3Config, Qwen3ForCausalLM
 
-from torch_models_for_tests import tiny_base
+from torch_models_for_tests import conversations, tiny_base
 from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import Engine
 from weatherman.engine.choose import open_engine
+from weatherman.records import StepPlan
+from weatherman.steps.sampling import step_plans
 
+EXAMPLES = conversations(num_shared=40, num_own=12, num_rows=10)
 FAMILIES = ("llama", "mistral", "qwen3")
 
 
@@ -71,3 +74,28 @@ def set_adapter(made: Any, values: dict[str, np.ndarray]) -> None:
     for name, parameter in made._model.named_parameters():
         if parameter.requires_grad:
             parameter.data.copy_(torch.from_numpy(values[name.removesuffix(".default.weight")]))
+
+
+def plans(last: int, first: int = 1) -> list[StepPlan]:
+    return list(step_plans(EXAMPLES, batch_size=4, seed=3, first_step=first, last_step=last))
+
+
+def mlx_gradients(made: Any, step: int = 1) -> tuple[float, dict[str, np.ndarray]]:
+    from weatherman.engine.mlx.step import TreeRun
+
+    tree = made._build(plans(step)[-1].examples)
+    run = TreeRun(made._decoder, tree, made._config.seed, step, backward=True)
+    run.run_all(made._cut(tree))
+    return float(run.loss), {name: np.array(value) for name, value in made._named_gradients(run).items()}
+
+
+def assert_close(
+    found: tuple[float, dict[str, np.ndarray]], expected: tuple[float, dict[str, np.ndarray]], tolerance: float
+) -> None:
+    assert abs(found[0] - expected[0]) <= min(1e-5, tolerance) * expected[0]
+    assert found[1].keys() == expected[1].keys()
+    largest = max(float(np.linalg.norm(gradient)) for gradient in expected[1].values())
+    for name, gradient in expected[1].items():
+        norm = float(np.linalg.norm(gradient))
+        assert norm > 0, name
+        assert np.linalg.norm(found[1][name] - gradient) <= tolerance * max(norm, 0.01 * largest), name

@@ -15,8 +15,16 @@ pytest.importorskip("mlx_lm")
 
 import mlx.core as mx
 
-from mlx_models_for_tests import FAMILIES, adapter_of, open_tiny, save_family
-from torch_models_for_tests import conversations
+from mlx_models_for_tests import (
+    EXAMPLES,
+    FAMILIES,
+    adapter_of,
+    assert_close,
+    mlx_gradients,
+    open_tiny,
+    plans,
+    save_family,
+)
 from weatherman.engine.mlx import decoder as mlx_decoder
 from weatherman.engine.mlx import lora as mlx_lora
 from weatherman.engine.mlx import step as mlx_step
@@ -27,9 +35,6 @@ from weatherman.errors import WeathermanError
 from weatherman.records import StepPlan
 from weatherman.steps.passes import plan_passes
 from weatherman.steps.prefix_tree import build_tree
-from weatherman.steps.sampling import step_plans
-
-EXAMPLES = conversations(num_shared=40, num_own=12, num_rows=10)
 
 
 @pytest.fixture(scope="module")
@@ -37,34 +42,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {family: save_family(tmp_path_factory.mktemp(family), family) for family in FAMILIES}
 
 
-def plans(last: int, first: int = 1) -> list[StepPlan]:
-    return list(step_plans(EXAMPLES, batch_size=4, seed=3, first_step=first, last_step=last))
-
-
-def mlx_gradients(made: Any, step: int = 1) -> tuple[float, dict[str, np.ndarray]]:
-    tree = made._build(plans(step)[-1].examples)
-    run = mlx_step.TreeRun(made._decoder, tree, made._config.seed, step, backward=True)
-    run.run_all(made._cut(tree))
-    return float(run.loss), {name: np.array(value) for name, value in made._named_gradients(run).items()}
-
-
 def torch_gradients(made: Any, step: int = 1) -> tuple[float, dict[str, np.ndarray]]:
     made._optimizer.zero_grad()
     loss, _ = made._tree_step(plans(step)[-1])
     named = [(name, p) for name, p in made._model.named_parameters() if p.requires_grad]
     return loss, {name.removesuffix(".default.weight"): p.grad.numpy().copy() for name, p in named}
-
-
-def assert_close(
-    found: tuple[float, dict[str, np.ndarray]], expected: tuple[float, dict[str, np.ndarray]], tolerance: float
-) -> None:
-    assert abs(found[0] - expected[0]) <= min(1e-5, tolerance) * expected[0]
-    assert found[1].keys() == expected[1].keys()
-    largest = max(float(np.linalg.norm(gradient)) for gradient in expected[1].values())
-    for name, gradient in expected[1].items():
-        norm = float(np.linalg.norm(gradient))
-        assert norm > 0, name
-        assert np.linalg.norm(found[1][name] - gradient) <= tolerance * max(norm, 0.01 * largest), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)

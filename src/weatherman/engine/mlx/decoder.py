@@ -30,6 +30,7 @@ class Decoder:
         vocabulary: rows of the output head.
         recompute: recompute each layer in its backward pass.
         rope: the rotary module of every layer.
+        dtype: of activations, K and V.
     """
 
     model: Any
@@ -37,6 +38,11 @@ class Decoder:
     vocabulary: int
     recompute: bool
     rope: DepthRope
+    dtype: mx.Dtype
+
+    def key_value_shape(self, num_tokens: int) -> tuple[int, ...]:
+        """The shape [1, G, num_tokens, D] of a layer's K or V."""
+        return (1, self.model.layers[0].self_attn.n_kv_heads, num_tokens, self.rope.head_dim)
 
     @property
     def head(self) -> Any:

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from weatherman import messages
 from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
 from weatherman.engine.mlx import device as devices
+from weatherman.engine.mlx import proofs
 from weatherman.engine.mlx.adamw import AdamW, clip
 from weatherman.engine.mlx.adapter_files import load_adapter, load_optimizer, save_adapter, save_optimizer
 from weatherman.engine.mlx.decoder import Decoder
 from weatherman.engine.mlx.library import import_mlx_lm
 from weatherman.engine.mlx.lora import add_adapter
 from weatherman.engine.mlx.model import load_model
-from weatherman.engine.mlx.proofs import prove_causality
 from weatherman.engine.mlx.step import TreeRun
 from weatherman.engine.tree_ahead import TreeAhead
 from weatherman.errors import WeathermanError
@@ -59,7 +60,7 @@ class MlxEngine:
             seed=config.seed,
         )
         recompute = config.gradient_checkpointing
-        self._decoder = Decoder(model, self._adapter, model.args.vocab_size, recompute, rope)
+        self._decoder = Decoder(model, self._adapter, model.args.vocab_size, recompute, rope, dtype)
         self._optimizer = AdamW(config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay)
         self._optimizer.start(self._adapter.named())
         self._budget = config.max_tokens_per_chunk or devices.choose_token_budget(
@@ -86,13 +87,26 @@ class MlxEngine:
         return self._info
 
     def prove_causality(self) -> None:
-        """Perturb a future token, and a sibling branch, inside a gradient's trace, and see that nothing changes.
+        """Prove, on this device, what an exact step needs, and try the largest pass where it may end the process.
+
+        That is causality inside a gradient's trace, the gradient through each quantised product, and a tree's step.
 
         Raises:
-            WeathermanError: attention on this device lets a token see what it must not.
+            WeathermanError: one of them does not hold.
         """
+        decoder, name = self._decoder, self._info.device_name
         with self._adapter.without_dropout():
-            prove_causality(self._decoder, self._info.device_name)
+            proofs.prove_causality(decoder, name)
+            proofs.prove_quantised_backward(decoder.model, decoder.dtype, name)
+            proofs.prove_step(decoder, decoder.dtype, name)
+            if self._device == "metal":
+                self._try_largest_pass()
+
+    def _try_largest_pass(self) -> None:
+        tag = f"TRAINING-{self._config.platform.upper()}"
+        messages.say(tag, f"Trying the largest pass, {self._budget:,} tokens: Metal ends a process that it cannot hold")
+        peak = proofs.try_largest_pass(self._decoder, self._budget, self._config.max_seq_length)
+        messages.say(tag, f"The largest pass fits: {peak / 2**30:.1f} GB at its peak")
 
     def prepare(self, plan: StepPlan) -> None:
         """Begin the work of a step that comes next; `step` gives the same result without it."""

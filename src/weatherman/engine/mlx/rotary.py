@@ -34,7 +34,7 @@ class DepthRope:
 
     def __init__(self, rope: Callable[..., mx.array], head_dim: int) -> None:
         self._rope = rope
-        self._head_dim = head_dim
+        self.head_dim = head_dim
         self._table = (mx.zeros((0, head_dim // 2)), mx.zeros((0, head_dim // 2)))
 
     def __call__(self, x: mx.array, offset: Any = 0) -> mx.array:
@@ -50,7 +50,7 @@ class DepthRope:
         needed = int(positions.max()) + 1
         if len(self._table[0]) < needed:
             length = max(_MIN_TABLE, 1 << (needed - 1).bit_length())
-            half = self._head_dim // 2
+            half = self.head_dim // 2
             ones = mx.concatenate([mx.ones((1, 1, length, half)), mx.zeros((1, 1, length, half))], axis=-1)
             cos, sin = mx.split(self._rope(ones, offset=0)[0, 0], 2, axis=-1)
             mx.eval(cos, sin)

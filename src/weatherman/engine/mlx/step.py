@@ -126,10 +126,10 @@ class TreeRun:
     def _loss(self, hidden: mx.array, targets: Targets) -> mx.array:
         return head_loss(hidden, targets, self.decoder.head, self.decoder.vocabulary)
 
-    def hidden(self, indices: Sequence[int]) -> mx.array:
+    def hidden(self, indices: Sequence[int], weights: list[LayerWeights]) -> mx.array:
         """Hidden states [N, D] of segments in one pass with nothing above them."""
         given, _ = self._prepare(indices, ())
-        return run_layers(self.decoder, given, self.decoder.adapter.weights, [])[0]
+        return run_layers(self.decoder, given, weights, [])[0]
 
     def _prepare(self, indices: Sequence[int], past: tuple[Trunk, ...]) -> tuple[PassInput, Targets]:
         segments = [self.tree.segments[index] for index in indices]
