@@ -226,7 +226,7 @@ def test_rough_tokens_are_within_a_tenth_of_mistral_s() -> None:
 
 def test_time_is_four_flops_a_parameter_and_token() -> None:
     config = shipped("h100")
-    (low, high), words = estimate_time(config, MISTRAL, 1_000_000)
+    (low, high), (words,) = estimate_time(config, MISTRAL, 1_000_000)
     flops = 4 * MISTRAL.num_computing_parameters * 1e6
     assert low == pytest.approx(flops / (989e12 * 0.45))
     assert high == pytest.approx(flops / (989e12 * 0.25))

@@ -96,10 +96,12 @@ def plan(
     from weatherman.planning.plan import make_plan
     from weatherman.planning.plan_report import report_plan
     from weatherman.preflight.config_check import device_bytes
+    from weatherman.preflight.mac import read_chip
     from weatherman.preflight.places import platform_of
     from weatherman.preflight.probe import SystemProbe
     from weatherman.preflight.target import Target
 
     loaded = load_config(config, overrides or ())
-    there = device_bytes(Target(platform_of(config, SystemProbe()), config))
-    raise typer.Exit(report_plan(make_plan(loaded, device_bytes=there), as_json=as_json))
+    target = Target(platform_of(config, SystemProbe()), config)
+    made = make_plan(loaded, device_bytes=device_bytes(target), chip=read_chip(target.probe))
+    raise typer.Exit(report_plan(made, as_json=as_json))

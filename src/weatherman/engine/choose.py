@@ -20,10 +20,14 @@ def on_apple_silicon() -> bool:
     return sys.platform == "darwin" and platform.machine() == "arm64"
 
 
-def choose_engine(config: TrainingConfig) -> EngineName:
+def choose_engine(config: TrainingConfig, *, apple_silicon: bool | None = None) -> EngineName:
     """Choose the engine.
 
     `auto` takes MLX on Apple Silicon for a base in 4 or 8 bits alone, until somebody has tried it there with others.
+
+    Args:
+        config: the run's configuration.
+        apple_silicon: whether the run will be on one; None asks this machine.
 
     Raises:
         WeathermanError: no engine can do here what the configuration asks for.
@@ -31,7 +35,7 @@ def choose_engine(config: TrainingConfig) -> EngineName:
     quantised = config.quantization in MLX_QUANTIZATIONS
     if config.engine != "auto":
         return config.engine
-    if quantised and not on_apple_silicon():
+    if quantised and not (on_apple_silicon() if apple_silicon is None else apple_silicon):
         raise WeathermanError(
             "engine.quantization",
             f"quantization: {config.quantization} is computed by MLX, which is for Apple Silicon.",

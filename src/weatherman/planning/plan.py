@@ -15,17 +15,19 @@ from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_tok
 from weatherman.errors import WeathermanError
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
-from weatherman.planning.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.memory import GIB, Held, Memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.mlx_memory import MAC_SHARE, peak_memory, uses_mlx, weight_bytes
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
 from weatherman.records import Rendered
 from weatherman.rendering.render_file import render_file
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, choose_template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
-from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree, decide_sharing
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, build_tree, decide_sharing
 from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
 
 MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
+_SMALL_MAC_BYTES = 16 * GIB  # what a quantised base is planned for where the Mac is not there
 HOURLY_RATES = (2.0, 3.0)
 _SAMPLED_STEPS = 8
 _KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
@@ -100,11 +102,13 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
         bytes_per_float=dtype_bytes(config),
         checkpointing=config.gradient_checkpointing,
     )
-    return token_budget(run_device(config), limit_bytes - shape.num_parameters * dtype_bytes(config), per_token)
+    return token_budget(run_device(config), limit_bytes - weight_bytes(config, shape), per_token)
 
 
 def plan_workers(config: TrainingConfig, budget: int) -> int:
     """How many branches the engine will compute side by side."""
+    if uses_mlx(config):
+        return 1
     return choose_workers(
         merges=merges_weights(config, run_device(config), dtype_bytes(config)),
         checkpointing=config.gradient_checkpointing,
@@ -123,6 +127,10 @@ def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int
     if config.platform == "demo":
         return device_bytes or _machine_memory_bytes()
     limit = MEMORY_LIMIT_GB[config.platform] * GIB
+    if config.platform == "m4" and uses_mlx(config):
+        planned = _SMALL_MAC_BYTES if config.quantization != "none" else None
+        there = device_bytes or planned
+        return int(min(limit, there * MAC_SHARE)) if there else int(limit)
     if device_bytes is not None:
         reserved = 10 * GIB if config.platform == "h100" else 4 * GIB
         limit = min(limit, max(device_bytes * 7 / 8, device_bytes - reserved))
@@ -133,7 +141,10 @@ def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
     """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
     shape = require_shape(config)
     length, budget = config.max_seq_length, chunk_tokens(config, shape, limit_bytes)
-    if config.sharing == "off":
+    if uses_mlx(config):
+        tokens = min(budget, length)
+        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, length)
+    elif config.sharing == "off":
         size = config.per_device_train_batch_size
         held = held_by_padding([length] * size, size * length)
     else:
@@ -142,15 +153,16 @@ def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
         trunk = length if config.gradient_checkpointing else num_workers * min(length, each)
         tokens = budget + trunk
         held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
-    return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+    return peak_memory(config, shape, held)
 
 
-def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Plan:
+def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: str | None = None) -> Plan:
     """Plan a run from its real data.
 
     Args:
         config: the configuration.
         device_bytes: the memory of the device that is there; None plans for the platform's own.
+        chip: a Mac's processor, as macOS names it; None plans for an M4.
 
     Returns:
         The plan, whether it fits or not.
@@ -166,14 +178,11 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     budget = chunk_tokens(config, shape, limit)
     moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
-    memories = [
-        estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
-        for held in moments
-    ]
+    memories = [peak_memory(config, shape, held) for held in moments]
     num_tokens = sum(len(example.ids) for example in examples)
     num_epochs = num_steps * batch / len(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
-    time_s, speed = estimate_time(config, shape, num_computed)
+    time_s, speed = estimate_time(config, shape, num_computed, chip)
     return Plan(
         model=config.model_name_or_path,
         device=run_device(config),
@@ -193,7 +202,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
-        assumptions=[*assumptions, speed, "validation, tool-call evaluation and loading the model are not counted"],
+        assumptions=[*assumptions, *speed, "validation, tool-call evaluation and loading the model are not counted"],
     )
 
 
@@ -253,11 +262,12 @@ def _sample_steps(
 
 def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
     """The worst moment of a step, and the tokens that it computes."""
-    if sharing:
+    if sharing or uses_mlx(config):
         num_workers = plan_workers(config, budget)
         each = budget // num_workers
-        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=each)
-        most = None if config.gradient_checkpointing else HELD_PASSES * each
+        least = MIN_SHARED_TOKENS if sharing else SHARES_NOTHING
+        tree = build_tree(step, min_shared_tokens=least, max_segment_tokens=each)
+        most = 0 if uses_mlx(config) else None if config.gradient_checkpointing else HELD_PASSES * each
         return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
     size = config.per_device_train_batch_size
     rows = [step[begin : begin + size] for begin in range(0, len(step), size)]

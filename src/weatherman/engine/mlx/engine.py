@@ -27,9 +27,7 @@ from weatherman.errors import WeathermanError
 from weatherman.models.base_model import model_folder
 from weatherman.records import Rendered, StepPlan, StepResult
 from weatherman.steps.passes import Pass, plan_passes
-from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, PrefixTree, build_tree
-
-_SHARES_NOTHING = 2**31
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, PrefixTree, build_tree
 
 
 class MlxEngine:
@@ -66,7 +64,7 @@ class MlxEngine:
         self._budget = config.max_tokens_per_chunk or devices.choose_token_budget(
             self._device, dtype, model.args, checkpointing=recompute
         )
-        self._min_shared = MIN_SHARED_TOKENS if sharing else _SHARES_NOTHING
+        self._min_shared = MIN_SHARED_TOKENS if sharing else SHARES_NOTHING
         self._trees = TreeAhead(lambda plan: self._build(plan.examples))
         self._info = EngineInfo(
             backend=f"mlx {version('mlx')}",

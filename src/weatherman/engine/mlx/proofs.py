@@ -21,12 +21,11 @@ from weatherman.engine.mlx.step import Gradients, TreeRun
 from weatherman.errors import WeathermanError
 from weatherman.records import Rendered
 from weatherman.steps.passes import plan_passes
-from weatherman.steps.prefix_tree import PrefixTree, build_tree
+from weatherman.steps.prefix_tree import SHARES_NOTHING, PrefixTree, build_tree
 
 _TORCH_HINT = "set engine: torch (with quantization: none), or use another version of MLX."
 _ROWS = 45  # no multiple of a kernel's tile
 _PREFIX_TOKENS, _BRANCH_TOKENS, _TRUNK_TOKENS = 24, 9, 24
-_NOTHING_SHARED = 2**31
 # Relative errors: of float32, and of bfloat16, whose own rounding is 0.004.
 _TOLERANCE = {mx.float32: 1e-3, mx.bfloat16: 5e-2}
 
@@ -114,7 +113,7 @@ def prove_step(decoder: Decoder, dtype: mx.Dtype, device_name: str) -> None:
     try:
         rows = _rows(decoder.vocabulary)
         first, again = (_gradients(decoder, rows, 1, _TRUNK_TOKENS) for _ in range(2))
-        alone = _gradients(decoder, rows, _NOTHING_SHARED, None)
+        alone = _gradients(decoder, rows, SHARES_NOTHING, None)
     finally:
         adapter.weights = weights
         adapter.use()
