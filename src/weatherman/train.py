@@ -13,6 +13,7 @@ from weatherman.engine.base import Engine
 from weatherman.engine.choose import open_engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
+from weatherman.run.finished import refuse_another_run
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.tracking import Tracker, start_tracker
@@ -50,6 +51,7 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
 def _train(run: Run, stop: StopRequest) -> int:
     config = run.config
     if run.finished:
+        refuse_another_run(run.output_dir, config)
         if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
             write_report(run.output_dir)
         messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
@@ -63,7 +65,7 @@ def _train(run: Run, stop: StopRequest) -> int:
     engine = start_engine(config, run, data, sharing=sharing)
     with stop.finishing_the_step(run.note_stopping):
         if _train_steps(config, run, data, engine, num_steps, stop):
-            save_final_adapter(run.output_dir, engine, config, data, num_steps)
+            save_final_adapter(run.output_dir, engine, config, data, run.task, num_steps)
     if stop.exit_code:
         run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
         return stop.exit_code
@@ -81,9 +83,9 @@ def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engin
     """Show what training did; the adapter is saved already, and its card gets the figures."""
     run.phase(MEASURING)
     messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
-    before = measure_effect(run.output_dir, engine, config, data, adapter=False)
+    before = measure_effect(run.output_dir, engine, config, data, run.task, adapter=False)
     run.record_validation(0, before.validation_loss)
-    after = measure_effect(run.output_dir, engine, config, data, adapter=True)
+    after = measure_effect(run.output_dir, engine, config, data, run.task, adapter=True)
     run.record_validation(num_steps, after.validation_loss)
     write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)

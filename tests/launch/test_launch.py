@@ -155,6 +155,9 @@ def test_hangup_detach_kill_and_resume(here: Project) -> None:
     assert resumed.returncode == 0, resumed.stdout
     assert RESUMED.format(saved) in assert_grammar(resumed.stdout)
     assert here.last_step() == 90
+    other = here.run("--set", f"output_dir={here.run_dir}", *more, "--set", "seed=7")
+    assert other.returncode == 1
+    assert "seed was 42 and is now 7." in other.stdout
     finished = here.run("--set", f"output_dir={here.run_dir}", *more)
     assert finished.returncode == 0
     assert finished.stdout.splitlines()[-1].startswith("✅ SUCCESS: This run is finished; its adapter is in ")
@@ -277,7 +280,7 @@ def test_foreground_shows_the_log_and_gives_the_trainers_code(here: Project) -> 
     process = here.start("--foreground", "--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 130, printed
     lines = assert_grammar(printed)
     assert any(line.startswith("[TRAINING-DEMO] step 1/2000 ") for line in lines)
@@ -290,7 +293,7 @@ def test_ctrl_c_ends_the_watch_and_not_the_training(here: Project) -> None:
     process = here.start("--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert assert_grammar(printed)[-1] == "⚠️ WARNING: No longer watching; training goes on by itself."
     seen = here.last_step()
@@ -329,7 +332,7 @@ def test_session_that_is_killed_is_told_and_the_trainer_lives(here: Project) -> 
     process = here.start("--set", "max_steps=5000")
     wait_for(lambda: here.last_step() >= 1, process)
     os.kill(here.record()["pid"], signal.SIGKILL)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     trainer = here.record()["trainer_pid"]
     assert f"the trainer (process {trainer}) goes on alone" in assert_grammar(printed)[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -47,6 +46,7 @@ def test_the_large_configuration_fits_32_gb_on_either_engine() -> None:
         assert uses_mlx(config) == bool(overrides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 @pytest.mark.parametrize("quantization", ["none", "4bit"])
 def test_the_formula_is_not_far_from_what_mlx_takes(tmp_path: Path, quantization: str, recompute: bool) -> None:
@@ -69,9 +69,8 @@ def test_the_formula_is_not_far_from_what_mlx_takes(tmp_path: Path, quantization
     held, _ = held_by_step(made._config, examples, True, 256)
     memory = estimate_mlx_memory(made._config, shape, held)
     estimated = memory.total - memory.runtime
-    print(json.dumps([quantization, recompute, measured / 2**20, estimated / 2**20]))
     assert measured < 1.05 * estimated
-    assert estimated < 4 * measured
+    assert estimated - memory.logits < 3 * measured  # a chunk of logits is far smaller with this vocabulary
 
 
 def test_auto_takes_mlx_for_a_quantised_base_on_apple_silicon_alone(monkeypatch: pytest.MonkeyPatch) -> None:

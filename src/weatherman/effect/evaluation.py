@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from weatherman.engine.base import Engine
 from weatherman.records import Conversation, Message, ToolCall
+from weatherman.task.task import Persona, Task
+from weatherman.tools.checking import check_call
+from weatherman.tools.source import ToolError
 
 _MAX_CALL_TOKENS = 72
 _MAX_ANSWER_TOKENS = 110
@@ -56,8 +57,11 @@ def tool_prompts(conversations: Sequence[Conversation], limit: int) -> list[tupl
 
 def valid_call(call: ToolCall, tools: Sequence[dict[str, Any]]) -> bool:
     """Whether a call names a declared tool and its arguments fit that tool's JSON schema."""
-    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
-    return call.name in schemas and Draft202012Validator(schemas[call.name]).is_valid(call.arguments)
+    try:
+        check_call(call.name, call.arguments, tools)
+    except ToolError:
+        return False
+    return True
 
 
 def score_tool_calls(
@@ -95,16 +99,17 @@ def score_tool_calls(
     return ToolScore(len(prompts), num_valid, num_right)
 
 
-def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str]) -> list[Conversation]:
-    """Prompts to show: the user's `questions` under a persona each, or, without any, one that wants a tool call and,
-    in each voice, one that wants the final answer.
+def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str], task: Task) -> list[Conversation]:
+    """Prompts to show: the user's `questions` under the task's personas in turn, or, without any, one held-out that
+    wants a tool call and, in each voice, one that wants the final answer.
     """
-    voiced = [c for c in conversations if _persona(c) != "neutral"] or list(conversations)
-    if questions and voiced:
-        voices = _first_of_each(voiced)
-        return [_ask(voices[index % len(voices)], question) for index, question in enumerate(questions)]
-    calls = [prompt for prompt, _ in tool_prompts(voiced, 1)]
-    told = [c for c in voiced if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content]
+    if questions:
+        voices = task.personas or (task.persona(""),)
+        return [_ask(voices[index % len(voices)], question, task) for index, question in enumerate(questions)]
+    calls = [prompt for prompt, _ in tool_prompts(conversations, 1)]
+    told = [
+        c for c in conversations if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content
+    ]
     return calls + [before_reply(c, len(c.messages) - 1) for c in _first_of_each(told)]
 
 
@@ -120,9 +125,9 @@ def _first_of_each(conversations: Sequence[Conversation]) -> list[Conversation]:
     return list(found.values())
 
 
-def _ask(conversation: Conversation, question: str) -> Conversation:
-    system = tuple(message for message in conversation.messages[:1] if message.role == "system")
-    return Conversation((*system, Message("user", question)), conversation.tools, conversation.metadata)
+def _ask(persona: Persona, question: str, task: Task) -> Conversation:
+    messages = (*persona.opening, Message("user", question))
+    return Conversation(messages, task.tools, {"persona": persona.name} if persona.name else {})
 
 
 def answer_samples(

@@ -9,9 +9,11 @@ from pathlib import Path
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import Effect
 from weatherman.engine.base import Engine
+from weatherman.models.adapter import save_tokenizer
 from weatherman.models.base_model import DEMO_MODEL, model_folder
 from weatherman.run.training_data import TrainingData
 from weatherman.system.atomic import fsync_file, fsync_folder, write_atomic
+from weatherman.task.task import TASK_FILE, Task, task_bytes
 
 ADAPTER = "adapter"
 CARD = "README.md"
@@ -23,15 +25,17 @@ def save_final_adapter(
     engine: Engine,
     config: TrainingConfig,
     data: TrainingData,
+    task: Task,
     step: int,
 ) -> Path:
-    """Write adapter, tokenizer, chat template and a model card without figures to `adapter/`.
+    """Write adapter, tokenizer, chat template, the task and a model card without figures to `adapter/`.
 
     Args:
         output_dir: the run's folder.
         engine: the trained model.
         config: what it was trained with.
         data: for the template.
+        task: what it was taught.
         step: the last optimizer step.
 
     Returns:
@@ -44,7 +48,9 @@ def save_final_adapter(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         engine.save_adapter(staging)
-        _save_tokenizer(staging, config, data)
+        base = model_folder(config.model_name_or_path)
+        save_tokenizer(base, config.model_revision, data.template, staging)
+        (staging / TASK_FILE).write_bytes(task_bytes(task))
         (staging / CARD).write_text(model_card(config, step), encoding="utf-8")
         for path in staging.iterdir():
             fsync_file(path)
@@ -58,15 +64,6 @@ def save_final_adapter(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     return final
-
-
-def _save_tokenizer(folder: Path, config: TrainingConfig, data: TrainingData) -> None:
-    """Save the base model's tokenizer with the chat template that this adapter was trained with."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(config.model_name_or_path), revision=config.model_revision)
-    tokenizer.chat_template = data.template.jinja
-    tokenizer.save_pretrained(folder)
 
 
 def write_model_card(adapter: Path, config: TrainingConfig, step: int, before: Effect, after: Effect) -> None:

@@ -21,6 +21,7 @@ from weatherman.launch.session import supervise
 from weatherman.launch.session_record import SESSION, Job, SessionRecord, read_record
 from weatherman.launch.watch import Watch
 from weatherman.run.events import EVENTS_FILE
+from weatherman.run.finished import refuse_another_run
 
 __all__ = ["LaunchOptions", "launch"]
 _RECORD_AFTER_S = 30.0
@@ -44,6 +45,7 @@ def launch(options: LaunchOptions) -> int:
     run = Path(config.output_dir)
     refuse_if_running(run, options.tag)
     if is_finished(run):
+        refuse_another_run(run, config)
         messages.success(f"This run is finished; its adapter is in {run / pod.ADAPTER}. Nothing was started")
         return 0
     if options.auto_stop_pod and not options.rehearse:

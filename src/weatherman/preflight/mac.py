@@ -60,6 +60,7 @@ def check_memory(probe: Probe) -> Finding:
     if size < MIN_MEMORY_GB * GIB:
         return fail("mac.memory", f"{text}; at least {MIN_MEMORY_GB} GB are needed", demo)
     if size < RECOMMENDED_MEMORY_GB * GIB:
-        text = f"{text}, {RECOMMENDED_MEMORY_GB} GB recommended; a 7B base in bfloat16 (13.5 GB) does not fit beside macOS"
-        return warn("mac.memory", f"{text}, in 4 bits it does", f"train with {SMALL_CONFIG}")
+        text = f"{text}, {RECOMMENDED_MEMORY_GB} GB recommended"
+        beside = "a 7B base in bfloat16 (13.5 GB) does not fit beside macOS, in 4 bits it does"
+        return warn("mac.memory", f"{text}; {beside}", f"train with {SMALL_CONFIG}")
     return ok("mac.memory", text)

@@ -22,6 +22,8 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
+from weatherman.run.folder import RUN_FILE
+from weatherman.run.kept_task import keep_task, task_hash
 from weatherman.run.lock import run_lock
 from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
 from weatherman.run.stop import StopNow
@@ -30,8 +32,8 @@ from weatherman.run.webhook import notify
 from weatherman.system.atomic import write_json
 from weatherman.system.disk_errors import as_disk_error
 from weatherman.system.quarantine import set_aside_unless_file
+from weatherman.task.task import Task
 
-RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
@@ -80,6 +82,7 @@ class Run:
     status: StatusFile = field(init=False)
     checkpoint: Checkpoint | None = None
     frozen: dict[str, Any] | None = None
+    task: Task = field(default_factory=Task)
     tracker_url: str | None = None
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
@@ -144,8 +147,9 @@ class Run:
             WeathermanError: settings, data or template are not those the run began with.
         """
         if self.frozen:
-            refuse_changes(self.frozen, self.config, data, self.output_dir)
+            refuse_changes(self.frozen, self.config, data.identity, self.output_dir)
             self.config = apply_frozen(self.config, self.frozen)
+        self.task = keep_task(self.output_dir, self.config, data, self.frozen)
         return self.config
 
     def adopt_engine(self, engine: Engine, data: TrainingData) -> None:
@@ -159,6 +163,7 @@ class Run:
             restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
+        self.frozen["task"] = task_hash(self.task)
         path = self.output_dir / RUN_FILE
         set_aside_unless_file(self.output_dir, path)
         if self.resumed_step == 0 or not path.is_file():

@@ -40,7 +40,7 @@ def load_model(
     Raises:
         WeathermanError: it cannot be read, or is of a kind that this engine would get wrong.
     """
-    folder = _fetch(name, revision)
+    folder = fetch(name, revision)
     config = _read_config(folder, name)
     _check_family(config, name, max_seq_length)
     is_quantised = _check_quantisation(config, name, quantization)
@@ -61,7 +61,12 @@ def load_model(
     return model, _replace_rope(model, name)
 
 
-def _fetch(name: str, revision: str | None) -> Path:
+def fetch(name: str, revision: str | None) -> Path:
+    """The folder of a base model, fetched from the hub if it has to be.
+
+    Raises:
+        WeathermanError: it cannot be had, or is GGUF.
+    """
     if name.lower().endswith(".gguf") or (Path(name).is_dir() and _holds_only_gguf(Path(name))):
         raise WeathermanError(
             "model.gguf",
