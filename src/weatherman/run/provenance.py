@@ -96,11 +96,20 @@ def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: DataIde
 
 
 def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConfig:
-    """The configuration with what the first attempt decided by itself: threads, token budget, sharing."""
+    """The configuration with what the first attempt decided by itself: threads, token budget (unless a smaller one is
+    asked for), sharing.
+    """
     engine = frozen["engine"]
+    began, wanted = engine["max_tokens_per_chunk"], config.max_tokens_per_chunk
+    if wanted and began and wanted < began:
+        messages.warning(
+            f"this run began with passes of {began:,} tokens and goes on with {wanted:,}; its last digits will differ "
+            "from an uninterrupted run's."
+        )
+        began = wanted
     changes = {
         "num_threads": engine["num_threads"],
-        "max_tokens_per_chunk": engine["max_tokens_per_chunk"],
+        "max_tokens_per_chunk": began,
         "sharing": "on" if engine["sharing"] else "off",
     }
     return config.model_copy(update=changes)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -74,6 +76,26 @@ def choose_token_budget(device: str, dtype: mx.Dtype, args: Any, *, checkpointin
     most = _working_set_bytes(device)
     free = free_system_bytes() if most is None else max(0, most - mx.get_active_memory())
     return token_budget("cpu" if device == "cpu" else "mps", free, per_token)
+
+
+@contextmanager
+def metal_errors(num_tokens: int) -> Iterator[None]:
+    """Turn what Metal says while a pass of so many tokens runs into one line; where it aborts, the launcher does.
+
+    Raises:
+        WeathermanError: memory ran out, or a command took too long.
+    """
+    try:
+        yield
+    except RuntimeError as problem:
+        text = str(problem).strip().splitlines()[0] if str(problem).strip() else ""
+        if not text.lower().startswith(("[metal", "[malloc")):
+            raise
+        raise WeathermanError(
+            "engine.metal",
+            f"Metal gave up in a pass of at most {num_tokens:,} tokens: {text[:200]}",
+            f"close other programs, and go on with --set max_tokens_per_chunk={max(64, num_tokens // 2)}",
+        ) from problem
 
 
 def peak_memory_bytes(device: str) -> int:

@@ -93,7 +93,7 @@ class MlxEngine:
             WeathermanError: one of them does not hold.
         """
         decoder, name = self._decoder, self._info.device_name
-        with self._adapter.without_dropout():
+        with self._adapter.without_dropout(), devices.metal_errors(self._budget):
             proofs.prove_causality(decoder, name)
             proofs.prove_quantised_backward(decoder.model, decoder.dtype, name)
             proofs.prove_step(decoder, decoder.dtype, name)
@@ -118,7 +118,8 @@ class MlxEngine:
         """
         tree = self._trees.tree(plan)
         run = TreeRun(self._decoder, tree, self._config.seed, plan.step, backward=True)
-        run.run_all(self._cut(tree))
+        with devices.metal_errors(self._budget):
+            run.run_all(self._cut(tree))
         loss = float(run.loss)
         gradients, grad_norm = clip(self._named_gradients(run), self._config.max_grad_norm)
         if not math.isfinite(loss) or not math.isfinite(grad_norm):
