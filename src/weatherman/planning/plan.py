@@ -16,7 +16,7 @@ from weatherman.errors import WeathermanError
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
 from weatherman.planning.memory import GIB, Held, Memory, held_by_padding, held_by_tree, merges_weights
-from weatherman.planning.mlx_memory import MAC_SHARE, peak_memory, uses_mlx, weight_bytes
+from weatherman.planning.mlx_memory import MAC_SHARE, engine_words, peak_memory, uses_mlx, weight_bytes
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
 from weatherman.records import Rendered
 from weatherman.rendering.render_file import render_file
@@ -202,7 +202,12 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
-        assumptions=[*assumptions, *speed, "validation, tool-call evaluation and loading the model are not counted"],
+        assumptions=[
+            *assumptions,
+            *engine_words(config),
+            *speed,
+            "validation, tool-call evaluation and loading the model are not counted",
+        ],
     )
 
 
