@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from jinja_text import jinja_text
+from tokenizers_for_tests import smollm2
 from weatherman.data.read import read_conversations
 from weatherman.export.modelfile import modelfile, ollama_template
-from weatherman.export.template_parity import openai_messages
 from weatherman.records import Conversation, Message, ToolCall
+from weatherman.rendering.render import prompt_ids
+from weatherman.rendering.shape import server_messages
 from weatherman.rendering.template import to_json
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, Template
 from weatherman.weather.tools import WEATHER_TOOLS
@@ -42,7 +44,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rendered(folder: Path, template: str, conversations: list[Conversation]) -> dict[str, Any]:
-    cases = [{"messages": openai_messages(c.messages), "tools": list(c.tools)} for c in conversations]
+    cases = [{"messages": server_messages(c.messages), "tools": list(c.tools)} for c in conversations]
     text = json.dumps({"template": template, "cases": cases})
     done = subprocess.run([str(renderer(folder))], input=text, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -62,7 +64,7 @@ def prompts(count: int) -> list[Conversation]:
 
 
 def text_of(template: Template, conversation: Conversation) -> str:
-    return "".join(piece.text for piece in template.prompt(conversation))
+    return smollm2().decode(prompt_ids(conversation, template, smollm2()))
 
 
 @needs_go
@@ -82,7 +84,7 @@ def test_mistral_for_ollama_spells_the_shipped_conversations(folder: Path) -> No
     chosen = [spaced_results(one) for one in prompts(300)]
     found = rendered(folder, ollama_template(MISTRAL_V3), chosen)
     assert found["texts"] == [
-        jinja_text(MISTRAL_V3.jinja, openai_messages(one.messages), list(one.tools)).removeprefix("<s>")
+        jinja_text(MISTRAL_V3.jinja, server_messages(one.messages), list(one.tools)).removeprefix("<s>")
         for one in chosen
     ]
     assert found["tag"].strip() == "[TOOL_CALLS] ["
@@ -114,7 +116,7 @@ def test_odd_conversations(folder: Path, template: Template) -> None:
     if template is SMOLLM2:
         assert texts == [text_of(template, one) for one in cases]
     else:
-        wanted = (jinja_text(template.jinja, openai_messages(c.messages), list(c.tools) or None) for c in cases)
+        wanted = (jinja_text(template.jinja, server_messages(c.messages), list(c.tools) or None) for c in cases)
         assert texts == [text.removeprefix("<s>") for text in wanted]
     (text,) = rendered(folder, ollama_template(template), [Conversation((Message("user", "x"),), (own,))])["texts"]
     assert '"name":"sing"' in text

@@ -190,6 +190,7 @@ def _open(
     from weatherman.chat.chat import Chat, default_persona, system_prompt
     from weatherman.errors import WeathermanError
     from weatherman.models.adapter import find_adapter
+    from weatherman.rendering.render import stop_ids
     from weatherman.run.newest_adapter import newest_adapter
     from weatherman.weather.live import LiveWeather
     from weatherman.weather.source import MadeUpWeather
@@ -203,7 +204,7 @@ def _open(
     template, tokenizer = place.speech()
     from weatherman.engine.torch.talk import TorchTalker
 
-    talker = TorchTalker(place, tokenizer.special(template.stop_token), device)
+    talker = TorchTalker(place, stop_ids(template, tokenizer), device)
     source = LiveWeather() if live else MadeUpWeather()
     persona = persona or default_persona(place.config)
     talk = Chat(talker, template, tokenizer, source, persona, adapter=use_adapter, max_new_tokens=max_new_tokens)

@@ -8,11 +8,14 @@ other tools are spelled by Ollama. Conversations of a model are text for Ollama,
 from __future__ import annotations
 
 from weatherman.errors import WeathermanError
-from weatherman.rendering.smollm2 import TOOLS_INTRO, TOOLS_OUTRO
 from weatherman.rendering.template import to_json
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, Template
 from weatherman.weather.dataset.personas import wordings
 from weatherman.weather.tools import WEATHER_TOOLS
+
+# As smollm2.jinja words it; a test holds both against each other.
+_TOOLS_INTRO = "You can call these tools:\n"
+_TOOLS_OUTRO = 'To call a tool, answer with only:\n<tool_call>\n{"name": "...", "arguments": {...}}\n</tool_call>\n\n'
 
 
 def modelfile(template: Template, source: str, persona: str, context_tokens: int) -> str:
@@ -62,7 +65,7 @@ def _smollm2() -> str:
         + _arguments()
         + "}\n</tool_call>{{ if gt (len (slice $calls $index)) 1 }}\n{{ end }}{{ end }}{{ end }}"
     )
-    tools = _literal(TOOLS_INTRO) + "{{ range .Tools }}" + _tool(".") + "\n{{ end }}" + _literal(TOOLS_OUTRO)
+    tools = _TOOLS_INTRO + "{{ range .Tools }}" + _tool(".") + "\n{{ end }}" + _literal(_TOOLS_OUTRO)
     return (
         "{{ if or .System .Tools }}<|im_start|>system\n{{ if .Tools }}" + tools + "{{ end }}{{ .System }}<|im_end|>\n"
         '{{ end }}{{ range .Messages }}{{ if eq .Role "assistant" }}<|im_start|>assistant\n'

@@ -9,7 +9,7 @@ from pathlib import Path
 from weatherman.config.schema import TrainingConfig
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
-from weatherman.rendering.render import parse_reply, prompt_ids
+from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
 from weatherman.rendering.render_file import conversations_of, render_file
 from weatherman.rendering.templates import Template, choose_template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
@@ -45,7 +45,7 @@ class TrainingData:
     @property
     def stop_token_ids(self) -> list[int]:
         """The tokens that end a generated turn."""
-        return [self.tokenizer.special(self.template.stop_token)]
+        return stop_ids(self.template, self.tokenizer)
 
     def held_out_conversations(self, seed: int) -> list[Conversation]:
         """The chosen conversations of the validation file, in an order that depends on `seed` alone."""

@@ -22,18 +22,18 @@ class TorchTalker:
 
     Args:
         place: the adapter.
-        stop_token_id: ends a turn.
+        stop_token_ids: the tokens that end a turn.
         device: "auto", "cpu", "mps" or "cuda".
 
     Raises:
         WeathermanError: the base model cannot be loaded, or the adapter does not fit it.
     """
 
-    def __init__(self, place: AdapterPlace, stop_token_id: int, device: str = "auto") -> None:
+    def __init__(self, place: AdapterPlace, stop_token_ids: Sequence[int], device: str = "auto") -> None:
         self._device = choose_device(device)
         base = load_model(place.base_model, place.revision, choose_dtype("auto", self._device), self._device)
         self._model = attach_adapter(base, place)
-        self._stop_token_id = stop_token_id
+        self._stop_token_ids = list(stop_token_ids)
         self.max_tokens = int(base.config.max_position_embeddings)
 
     def generate(
@@ -53,7 +53,7 @@ class TorchTalker:
             adapter: with the adapter, or the base model alone.
         """
         ids = torch.tensor([list(prompt)], device=self._device)
-        listener = _Listener(on_token, self._stop_token_id)
+        listener = _Listener(on_token, self._stop_token_ids)
         without = contextlib.nullcontext() if adapter else self._model.disable_adapter()
         with torch.no_grad(), without:
             self._model.generate(
@@ -61,8 +61,8 @@ class TorchTalker:
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
-                eos_token_id=self._stop_token_id,
-                pad_token_id=self._stop_token_id,
+                eos_token_id=self._stop_token_ids,
+                pad_token_id=self._stop_token_ids[0],
                 streamer=listener,
             )
         return listener.ids
@@ -71,8 +71,8 @@ class TorchTalker:
 class _Listener(BaseStreamer):
     """Collects generated tokens; transformers sends the prompt first."""
 
-    def __init__(self, on_token: Callable[[int], None], stop_token_id: int) -> None:
-        self._on_token, self._stop_token_id = on_token, stop_token_id
+    def __init__(self, on_token: Callable[[int], None], stop_token_ids: Sequence[int]) -> None:
+        self._on_token, self._stop_token_ids = on_token, stop_token_ids
         self._is_prompt = True
         self.ids: list[int] = []
 
@@ -82,7 +82,7 @@ class _Listener(BaseStreamer):
             self._is_prompt = False
             return
         for token in value.flatten().tolist():
-            if token != self._stop_token_id:
+            if token not in self._stop_token_ids:
                 self.ids.append(token)
                 self._on_token(token)
 
