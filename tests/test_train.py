@@ -104,7 +104,7 @@ def test_signal_saves_and_leaves_with_its_code(
     process = start(*command, cache=cache)
     wait_for(lambda: bool(step_losses(run)), process)
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == code, printed
     stopped = max(step_losses(run))
     assert (run / f"checkpoint-{stopped}" / "manifest.json").is_file()

