@@ -11,6 +11,7 @@ from weatherman.effect.effect import measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.engine.base import Engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
+from weatherman.rendering.template import describe_template
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
@@ -104,6 +105,11 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     epochs = num_steps / steps_per_epoch(len(data.train), batch_size)
     share, factor = decide_sharing(data.train, batch_size, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
+    messages.say(tag, f"Chat template: {describe_template(data.template)}")
+    if data.template.reads_date:
+        messages.warning(
+            f"the chat template tells the model the date; every conversation is trained with {data.template.date}."
+        )
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
     messages.say(
         tag,

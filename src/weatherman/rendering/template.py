@@ -78,6 +78,14 @@ class Template:
         return _compiled(self)(messages=messages, tools=given, add_generation_prompt=prompt, documents=None)
 
 
+def describe_template(template: Template) -> str:
+    """A template in a few words, for people."""
+    if template.is_ours:
+        return f"{template.name}, ours for this model"
+    options = "" if template.options == "{}" else f", options {template.options}"
+    return f"{template.name}'s own, turns end with {' or '.join(template.stops) or 'nothing known'}{options}"
+
+
 def raised(template: Template, source: str, problem: Exception) -> WeathermanError:
     """The error for a conversation that the template itself refuses."""
     return WeathermanError(

@@ -31,33 +31,33 @@ def check_turn(conversation: Conversation, index: int, prompt: str, completion: 
     if problem:
         code, text = problem
         text = f"{conversation.source}: the {name} template {text}"
-        hint = "leave the text of that turn out." if code == "text-beside-calls" else _OTHER
-        raise WeathermanError(f"template.{code}", text, hint)
+        hint = "leave the text of that turn out." if code == "template.text-beside-calls" else _OTHER
+        raise WeathermanError(code, text, hint)
 
 
 def _missing_in_prompt(conversation: Conversation, index: int, prompt: str) -> tuple[str, str] | None:
     for number, earlier in enumerate(conversation.messages[:index], 1):
         if earlier.role != "assistant" and not _is_spelled(earlier.content or "", prompt):
-            return "drops-text", f"leaves out the {earlier.role}'s message {number}."
+            return "template.drops-text", f"leaves out the {earlier.role}'s message {number}."
     names = (tool["function"]["name"] for tool in conversation.tools)
     missing = next((name for name in names if name not in prompt), None)
-    return ("ignores-tools", f"does not tell the model of the tool {missing}.") if missing else None
+    return ("template.ignores-tools", f"does not tell the model of the tool {missing}.") if missing else None
 
 
 def _missing_in_completion(message: Message, number: int, completion: str) -> tuple[str, str] | None:
     if not _is_spelled(message.content or "", completion):
         if message.tool_calls:
-            return "text-beside-calls", "cannot hold text and tool calls in one assistant turn."
-        return "drops-text", f"leaves out words of the assistant's message {number}."
+            return "template.text-beside-calls", "cannot hold text and tool calls in one assistant turn."
+        return "template.drops-text", f"leaves out words of the assistant's message {number}."
     if message.reasoning and not _is_spelled(message.reasoning, completion):
-        return "drops-text", f"leaves out the reasoning of message {number}; take it out of the data."
+        return "template.drops-text", f"leaves out the reasoning of message {number}; take it out of the data."
     wanted = Counter(call.name for call in message.tool_calls)
     missing = [word for word, count in wanted.items() if completion.count(word) < count]
     leaves = [leaf for call in message.tool_calls for leaf in _leaves(call.arguments)]
     missing += [str(leaf) for leaf in leaves if not any(spelling in completion for spelling in _spellings(leaf))]
     if missing:
         calls = f"{len(message.tool_calls)} call{'s' if len(message.tool_calls) > 1 else ''}"
-        return "drops-call", f"leaves out a part of the {calls} in message {number}: {missing[0]!r}."
+        return "template.drops-call", f"leaves out a part of the {calls} in message {number}: {missing[0]!r}."
     return None
 
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from weatherman.config.schema import TrainingConfig
+from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.models.adapter import frozen_facts_of, template_choice
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
+from weatherman.rendering.choose import template_of_model
 from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
 from weatherman.rendering.render_file import conversations_of, render_file
-from weatherman.rendering.templates import Template, choose_template
+from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.sampling import epoch_order, seeded_subset
 
@@ -75,7 +77,8 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
     """
     place = model_folder(config.model_name_or_path)
     tokenizer = load_tokenizer(place, config.model_revision)
-    template = choose_template(config.chat_template, tokenizer.has)
+    choice = template_choice(resolved(config), frozen_facts_of(Path(config.output_dir)))
+    template = template_of_model(choice, place, config.model_revision, tokenizer)
     rendered = [
         render_file(
             Path(path),
