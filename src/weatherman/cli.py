@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from weatherman import __version__, messages
-from weatherman.commands import data, launching, preflight, report, talk, training
+from weatherman.commands import data, launching, preflight, report, talk, template, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
 from weatherman.system.process_env import restart_with_process_settings
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, training, launching, talk, preflight, report):
+for module in (data, training, launching, talk, preflight, report, template):
     module.register(app)
 
 

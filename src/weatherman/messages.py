@@ -20,6 +20,7 @@ from weatherman.errors import Problems, WeathermanError
 
 TAGS = (
     "SETUP-H100",
+    "TEMPLATE",
     "TRAINING-H100",
     "TRAINING-H100-COMPLETE",
     "SETUP-M4",

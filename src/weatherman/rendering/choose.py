@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from weatherman.errors import WeathermanError
 from weatherman.rendering.jinja_sandbox import compile_template, reads_date
+from weatherman.rendering.readers import find_reader
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, TEMPLATES, Template, choose_template
 from weatherman.rendering.text_tokenizer import TextTokenizer
 
@@ -72,7 +73,8 @@ def template_of_model(
     variables = tuple((name, text) for name in _VARIABLES if (text := _token(config.get(name))))
     date = choice.date if reads_date(found.jinja) else ""
     compile_template(found.jinja, date, found.name)
-    return replace(found, stops=_stops(files, revision, config, tokenizer), variables=variables, date=date)
+    found = replace(found, stops=_stops(files, revision, config, tokenizer), variables=variables, date=date)
+    return replace(found, parse=find_reader(found, tokenizer, config.get("response_template")))
 
 
 def _ours(name: str, own: str | None, tokenizer: TextTokenizer) -> Template | None:

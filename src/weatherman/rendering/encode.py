@@ -83,6 +83,14 @@ class Encoder:
             found += self._texts[segment]
         return found
 
+    def parts(self, prompt: Sequence[Segment], whole: Sequence[Segment]) -> bool:
+        """Whether a token of the whole text reaches over the end of its prompt; all segments are learnt."""
+        end = len(prompt)
+        if not end or whole[:end] == prompt:
+            return False
+        last, joined = self._texts.get(prompt[-1], []), self._texts.get(whole[end - 1], [])
+        return joined[: len(last)] != last
+
     def ids_now(self, segments: Sequence[Segment], source: str) -> list[int]:
         """Learn segments and give their ids.
 

@@ -101,6 +101,8 @@ def _to_json(
     value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
 ) -> str:
     """As transformers spells JSON; Jinja's own filter would escape for HTML."""
+    if not (ensure_ascii or indent or separators or sort_keys):
+        return _PLAIN.encode(value)
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys, default=_quoted
     )
@@ -110,6 +112,9 @@ def _quoted(value: object) -> str:
     if isinstance(value, QuotedText):
         return value.text
     raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_PLAIN = json.JSONEncoder(ensure_ascii=False, default=_quoted)
 
 
 def _raise_exception(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from weatherman.records import Message, ToolCall
@@ -31,7 +32,14 @@ def read_call(raw: object, index: int) -> ToolCall | None:
 
 
 def read_tagged(text: str) -> Message:
-    """Text, then calls between `<tool_call>` tags, one JSON object each; anything else is text."""
+    """Text, then calls between `<tool_call>` tags, one JSON object each; anything else is text.
+
+    What was thought before that, between `<think>` tags, is kept apart.
+    """
+    thought, ended, rest = text.partition("</think>")
+    if ended and thought.lstrip().startswith("<think>"):
+        said = read_tagged(rest)
+        return replace(said, reasoning=thought.lstrip().removeprefix("<think>").strip() or None)
     begin = text.find(_OPEN)
     calls = _tagged_calls(text[begin:]) if begin >= 0 else None
     if not calls:
@@ -62,6 +70,19 @@ def _tagged_calls(text: str) -> list[ToolCall] | None:
 def _after_space(text: str, place: int) -> int:
     match = _SPACE.match(text, place)
     return match.end() if match else place
+
+
+def read_json(text: str) -> Message:
+    """Either text, or one JSON object with a name and `parameters`, as Llama 3 writes a call."""
+    whole = Message("assistant", text.strip())
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        return whole
+    if isinstance(raw, dict) and "parameters" in raw:
+        raw = {"name": raw.get("name"), "arguments": raw["parameters"]}
+    call = read_call(raw, 0)
+    return Message("assistant", None, (call,)) if call else whole
 
 
 def read_mistral(text: str) -> Message:

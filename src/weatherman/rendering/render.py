@@ -62,7 +62,7 @@ def render_each(
     while batch := list(islice(rest, _CONVERSATIONS_PER_BATCH)):
         cut = [_cut(binding, conversation) for conversation in batch]
         right = (turns for turns in cut if not isinstance(turns, WeathermanError))
-        binding.encoder.learn(segment for turns in right for turn in turns for segment in turn.segments())
+        binding.learn([turn for turns in right for turn in turns])
         for conversation, turns in zip(batch, cut, strict=True):
             yield turns if isinstance(turns, WeathermanError) else _join(binding, turns, conversation.source)
 
@@ -157,6 +157,12 @@ class Binding:
             f"{source}: message {turn.index + 1} {problem} in the chat template {self._template.name}.",
             "add the token that ends a turn to eos_token_id in the model's generation_config.json.",
         )
+
+    def learn(self, turns: Sequence[CutTurn]) -> None:
+        """Tokenise the texts of many turns at once; also completions of which a token would reach into the prompt."""
+        self.encoder.learn(segment for turn in turns for segment in turn.segments())
+        apart = [turn.completion_text for turn in turns if self.encoder.parts(turn.prompt, turn.whole)]
+        self.encoder.learn(segment for text in apart for segment in self.encoder.segments(text, inner=True))
 
     def encode_turn(self, turn: CutTurn, source: str) -> EncodedTurn:
         """Token ids of a turn that was cut and whose segments were learnt.

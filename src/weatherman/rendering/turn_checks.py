@@ -88,5 +88,5 @@ def _leaves(value: Any) -> Iterator[Any]:
 def _spellings(leaf: Any) -> list[str]:
     if isinstance(leaf, str):
         escaped = [json.dumps(leaf, ensure_ascii=ascii_only)[1:-1] for ascii_only in (False, True)]
-        return [leaf, leaf.strip(), *escaped]
+        return [leaf, leaf.strip(), *escaped, repr(leaf)[1:-1], leaf.replace("'", "\\'")]
     return [json.dumps(leaf), str(leaf)]
