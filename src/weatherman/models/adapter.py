@@ -51,21 +51,27 @@ class AdapterPlace:
         engine = self.run.get("engine")
         return str(engine.get("dtype", wanted)) if isinstance(engine, dict) else wanted
 
+    @property
+    def tokenizer_source(self) -> tuple[Path | str, str | None]:
+        """Where the tokenizer is, and its revision: beside the adapter, else the base model's."""
+        own = (self.folder / "tokenizer.json").is_file()
+        return (self.folder, None) if own else (model_folder(self.base_model), self.revision)
+
     def speech(self) -> tuple[Template, TextTokenizer]:
         """The chat template and the tokenizer that the adapter was trained with.
 
         Raises:
             WeathermanError: the tokenizer cannot be read, no template fits it, or the template has changed since.
         """
-        base = model_folder(self.base_model)
-        own = (self.folder / "tokenizer.json").is_file()
-        tokenizer = load_tokenizer(self.folder if own else base, self.revision)
+        place, revision = self.tokenizer_source
+        own = place == self.folder
+        tokenizer = load_tokenizer(place, revision)
         frozen = self.run.get("frozen")
         choice = template_choice(self.config, frozen if isinstance(frozen, dict) else {})
         if own and choice.name not in TEMPLATES:
             choice = replace(choice, name="auto")  # the file that was trained with lies in this folder
-        place = self.folder if own else base
-        template = template_of_model(choice, place, self.revision, tokenizer, base if own else "")
+        base = (lambda: model_folder(self.base_model)) if own else None
+        template = template_of_model(choice, place, self.revision, tokenizer, base)
         trained = frozen.get("template") if isinstance(frozen, dict) else None
         if trained not in (None, template.hash):
             raise WeathermanError(
@@ -141,3 +147,19 @@ def _base_model(adapter: dict[str, Any], folder: Path) -> str:
         text = f"{folder / ADAPTER_CONFIG} does not name its base model."
         raise WeathermanError("adapter.no-base", text, "use the adapter of a finished run.")
     return DEMO_MODEL if Path(name).name.startswith(f"{DEMO_MODEL}-") else name
+
+
+def save_tokenizer(source: Path | str, revision: str | None, template: Template, folder: Path) -> None:
+    """Save a model's tokenizer with the training template, in the form that transformers and servers read.
+
+    Args:
+        source: the model's folder or its name on the hub.
+        revision: of the hub's.
+        template: the training template.
+        folder: where to.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer.chat_template = template.jinja
+    tokenizer.save_pretrained(folder)

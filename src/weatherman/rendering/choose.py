@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +38,11 @@ class TemplateChoice:
 
 
 def template_of_model(
-    choice: TemplateChoice, place: Path | str, revision: str | None, tokenizer: TextTokenizer, base: Path | str = ""
+    choice: TemplateChoice,
+    place: Path | str,
+    revision: str | None,
+    tokenizer: TextTokenizer,
+    base: Callable[[], Path | str] | None = None,
 ) -> Template:
     """The chat template for a model.
 
@@ -47,28 +51,26 @@ def template_of_model(
         place: the model's folder, or its hub id.
         revision: of the hub's repository.
         tokenizer: the model's.
-        base: where else to look for the files that `place` lacks: the base model of an adapter.
+        base: says where else to look for the files that `place`, an adapter's folder, lacks; asked only if need be.
 
     Raises:
         WeathermanError: there is no such template, or it is no Jinja.
     """
-    files = [place, base] if base else [place]
-    own = _own_jinja(files[:1], revision) or _own_jinja(files[1:], revision)
+    own = _own_jinja(place, revision)
     ours = _ours(choice.name, own, tokenizer)
+    files = [place, base()] if base and not ours else [place]
     if ours:
         found = ours
     elif choice.name == "auto":
         if own is None:
             choose_template("auto", tokenizer.has)  # says what can be done
-        found = Template(name=f"{Path(str(base or place)).name}", jinja=own or "", stops=())
+        found = Template(name=Path(str(files[-1])).name, jinja=own or "", stops=())
     else:
         found = Template(name=Path(choice.name).stem, jinja=_from_file(Path(choice.name)), stops=())
     options = json.dumps(dict(choice.options), sort_keys=True)
     found = replace(found, options=options, control_tokens=choice.control_tokens)
-    if found in (SMOLLM2, MISTRAL_V3):
-        return found if ours is None else ours
-    if found.is_ours:
-        return found
+    if ours:
+        return ours if found == ours else found
     config = _json(files, revision, "tokenizer_config.json")
     variables = tuple((name, text) for name in _VARIABLES if (text := _token(config.get(name))))
     date = choice.date if reads_date(found.jinja) else ""
@@ -92,11 +94,10 @@ def _ours(name: str, own: str | None, tokenizer: TextTokenizer) -> Template | No
     return MISTRAL_V3 if is_v3 and not tokenizer.has("[SYSTEM_PROMPT]") else None
 
 
-def _own_jinja(files: list[Path | str], revision: str | None) -> str | None:
-    for place in files:
-        if path := _file(place, revision, "chat_template.jinja"):
-            return _from_file(path)
-    found = _json(files, revision, "tokenizer_config.json").get("chat_template")
+def _own_jinja(place: Path | str, revision: str | None) -> str | None:
+    if path := _file(place, revision, "chat_template.jinja"):
+        return _from_file(path)
+    found = _json([place], revision, "tokenizer_config.json").get("chat_template")
     if isinstance(found, list):
         named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
         found = named.get("tool_use") or named.get("default")

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from weatherman import messages
 from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.errors import WeathermanError
 from weatherman.models.adapter import frozen_facts_of, template_choice
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
@@ -16,6 +18,19 @@ from weatherman.rendering.render_file import conversations_of, render_file
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.sampling import epoch_order, seeded_subset
+from weatherman.system.fingerprint import hash_file
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """SHA-256 of what a run trains on: the training file, the chat template, the tokenizer.
+
+    An empty one is not known.
+    """
+
+    train: str
+    template: str
+    tokenizer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,11 @@ class TrainingData:
     personas: Sequence[str]
     template: Template
     tokenizer: TextTokenizer
+
+    @property
+    def identity(self) -> DataIdentity:
+        """What the data is told by."""
+        return DataIdentity(self.train_hash, self.template.hash, self.tokenizer.hash)
 
     @property
     def stop_token_ids(self) -> list[int]:
@@ -75,10 +95,7 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
     Raises:
         WeathermanError: a file is missing or wrong, or nothing is left to train on.
     """
-    place = model_folder(config.model_name_or_path)
-    tokenizer = load_tokenizer(place, config.model_revision)
-    choice = template_choice(resolved(config), frozen_facts_of(Path(config.output_dir)))
-    template = template_of_model(choice, place, config.model_revision, tokenizer)
+    template, tokenizer = _speech(config)
     rendered = [
         render_file(
             Path(path),
@@ -103,3 +120,31 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
         template=template,
         tokenizer=tokenizer,
     )
+
+
+def identify_data(config: TrainingConfig) -> DataIdentity:
+    """The identity of the data that `load_training_data` would load, without rendering it.
+
+    Template and tokenizer are left empty, with a warning, where the base model is no longer at hand.
+
+    Raises:
+        WeathermanError: the training file cannot be read.
+    """
+    path = Path(config.train_file)
+    try:
+        train = hash_file(path)
+    except OSError as problem:
+        raise WeathermanError("data.unreadable", f"{path}: {problem.strerror}.", "put it back.") from problem
+    try:
+        template, tokenizer = _speech(config)
+    except WeathermanError as problem:
+        messages.warning(f"Whether template and tokenizer are the same cannot be known: {problem}")
+        return DataIdentity(train, "", "")
+    return DataIdentity(train, template.hash, tokenizer.hash)
+
+
+def _speech(config: TrainingConfig) -> tuple[Template, TextTokenizer]:
+    place = model_folder(config.model_name_or_path)
+    tokenizer = load_tokenizer(place, config.model_revision)
+    choice = template_choice(resolved(config), frozen_facts_of(Path(config.output_dir)))
+    return template_of_model(choice, place, config.model_revision, tokenizer), tokenizer
