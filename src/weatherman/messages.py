@@ -20,7 +20,6 @@ from weatherman.errors import Problems, WeathermanError
 
 TAGS = (
     "SETUP-H100",
-    "TEMPLATE",
     "TRAINING-H100",
     "TRAINING-H100-COMPLETE",
     "SETUP-M4",
@@ -34,6 +33,7 @@ TAGS = (
     "PLAN",
     "STATUS",
     "EXPORT",
+    "TEMPLATE",
 )
 _VERDICTS = {
     "success": ("✅ SUCCESS:", "32"),

@@ -37,10 +37,8 @@ def check(
     Example: weatherman template check smollm2-135m-instruct --data my_chats.jsonl
     """
     import json
-    from itertools import islice
 
     from weatherman import messages
-    from weatherman.data.read import read_conversations
     from weatherman.models.adapter import template_choice
     from weatherman.models.base_model import model_folder
     from weatherman.rendering.choose import template_of_model
@@ -50,7 +48,7 @@ def check(
     place = model_folder(model)
     tokenizer = load_tokenizer(place)
     chosen = template_of_model(template_choice({"chat_template": template}, {}), place, None, tokenizer)
-    report = check_template(list(islice(read_conversations(data), examples)), chosen, tokenizer)
+    report = check_template(data, examples, chosen, tokenizer)
     if as_json:
         print(json.dumps(report.to_json(), ensure_ascii=False))
     else:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from weatherman.data.read import read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation
 from weatherman.rendering.readers import reads
@@ -51,16 +53,16 @@ class TemplateReport:
         return {"format_version": 1, **asdict(self), **more}
 
 
-def check_template(
-    conversations: Sequence[Conversation], template: Template, tokenizer: TextTokenizer
-) -> TemplateReport:
+def check_template(path: Path, count: int, template: Template, tokenizer: TextTokenizer) -> TemplateReport:
     """Render conversations, and read the first calls back.
 
     Args:
-        conversations: what to try.
+        path: the file they are in.
+        count: how many to try.
         template: the chat template.
         tokenizer: its tokenizer.
     """
+    conversations = list(islice(read_conversations(path), count))
     report = TemplateReport(describe_template(template), list(template.stops), template.reads_date)
     refused: Counter[str] = Counter()
     rendered = render_each(conversations, template, tokenizer)

@@ -9,7 +9,8 @@ from typing import Any
 
 from weatherman.effect.effect import Effect, read_effects
 from weatherman.run.events import EVENTS_FILE, read_events
-from weatherman.run.spending import RUN_FILE, Spending, attempt_spans, seconds_of
+from weatherman.run.folder import RUN_FILE
+from weatherman.run.spending import Spending, attempt_spans, seconds_of
 from weatherman.run.status import read_status
 from weatherman.system.atomic import read_json_object
 
