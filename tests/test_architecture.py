@@ -17,7 +17,7 @@ AT_THE_ROOT = {*GROUND.split(), "train", "cli", "__init__"}
 ROOMS = {
     "system": "",
     "config": "",
-    "data": "",
+    "data": "system",
     "rendering": "system data",
     "steps": "",
     "models": "system rendering",

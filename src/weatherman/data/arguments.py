@@ -39,7 +39,9 @@ def decode_arguments(raw: object, schema: Mapping[str, Any], changes: Changes) -
     if not isinstance(raw, dict):
         return raw
     kept = _without_padding(raw, schema, schema, changes, outermost=True)
-    return one_spelling(kept)
+    spelled = one_spelling(kept)
+    changes.add("arguments-respelled", int(repr(spelled) != repr(kept)))
+    return spelled
 
 
 def _without_padding(

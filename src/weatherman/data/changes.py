@@ -15,6 +15,7 @@ _WORDS = {
     "ids-respelled": "call ids spelled with nine letters and digits",
     "results-respelled": "tool results' numbers and characters spelled anew",
     "results-as-json": "tool results that were objects written as JSON",
+    "arguments-respelled": "arguments' whole numbers written without a fraction",
     "arguments-decoded": "arguments decoded more than once",
     "null-padding": "null padding removed",
     "tools-key": "tools taken from another key",
@@ -26,6 +27,7 @@ _WORDS = {
     "parameters-wrapped": "bare parameters wrapped in a schema",
     "types-renamed": "types of parameters renamed",
     "text-beside-calls": "texts beside calls dropped",
+    "reasoning": "reasoning left out, which the chat template does not spell",
 }
 
 

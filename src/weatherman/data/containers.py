@@ -72,7 +72,7 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
             except library.ZstdError as problem:
                 raise WeathermanError("data.unreadable", f"{path} is damaged: it cannot be unpacked.") from problem
         else:
-            yield cast("BinaryIO", file)
+            yield file
 
 
 def _library(module: str, package: str, path: Path) -> Any:

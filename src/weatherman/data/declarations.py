@@ -33,7 +33,9 @@ _OF_OBJECTS = {
 }  # fmt: skip
 _MAPS = ("properties", "$defs", "definitions", "patternProperties", "dependentSchemas")
 _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedProperties")  # fmt: skip
+_SINGLE = (
+    "items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames", "unevaluatedProperties",
+)  # fmt: skip
 _PARAMETER_KEYS = ("parameters", "input_schema", "inputSchema")
 
 

@@ -20,9 +20,7 @@ MAX_SHOWN_PROBLEMS = 20
 Row = tuple[Conversation | None, list[WeathermanError]]
 
 
-def read_conversations(
-    path: Path, reading: Reading = PLAIN, changes: Changes | None = None
-) -> Iterator[Conversation]:
+def read_conversations(path: Path, reading: Reading = PLAIN, changes: Changes | None = None) -> Iterator[Conversation]:
     """Yield the conversations of a file; stop at the first row that is wrong.
 
     Args:

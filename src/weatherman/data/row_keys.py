@@ -1,4 +1,4 @@
-"""The keys beside a row's messages: those that carry meaning are honoured or refused by name, the others are counted."""
+"""The keys beside a row's messages: what carries meaning is honoured or refused by name, the rest is counted."""
 
 from __future__ import annotations
 
@@ -104,4 +104,3 @@ def check_keys(row: dict[str, Any], changes: Changes) -> list[tuple[str, str]]:
         else:
             changes.leave_out(key)
     return problems
-

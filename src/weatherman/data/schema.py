@@ -109,14 +109,14 @@ def _declaration_problem(tool: object, declared: Mapping[str, Any]) -> tuple[str
     try:
         validator = _validator(parameters or {})
         validator.check_schema(parameters or {})
-        _follow_references(parameters or {}, validator)
+        _follow_references(parameters or {})
         next(validator.iter_errors({}), None)  # an endless reference shows when it is followed
     except _FAILURES as problem:
         return "function.parameters", f"not a JSON Schema: {_first_line(problem)}."
     return None
 
 
-def _follow_references(schema: dict[str, Any], validator: Any) -> None:
+def _follow_references(schema: dict[str, Any]) -> None:
     """Look up every reference in a schema, so that one that leads nowhere is known before a call needs it.
 
     Raises:

@@ -5,10 +5,11 @@ It is made once, where a row is read; every room behind sees it and nothing else
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any
+
+from weatherman.system.fingerprint import hash_text
 
 ID_LENGTH = 9
 _ID = re.compile(r"[A-Za-z0-9]{9}")
@@ -20,7 +21,7 @@ _SPELLED_ANEW = re.compile(r"\\u|\\/|\.\d*0(?!\d)|\.\d{16}|\d[eE]|-0(?![\d.])")
 
 def nine_letters(call_id: str) -> str:
     """A call id of nine letters and digits, as Mistral's templates demand: itself, or the start of its hash."""
-    return call_id if _ID.fullmatch(call_id) else hashlib.sha256(call_id.encode("utf-8", "replace")).hexdigest()[:ID_LENGTH]
+    return call_id if _ID.fullmatch(call_id) else hash_text(call_id)[:ID_LENGTH]
 
 
 def given_id(number: int) -> str:

@@ -12,8 +12,8 @@ from weatherman.data.order import check_order, in_call_order, put_in_order
 from weatherman.data.reading import PLAIN, Reading
 from weatherman.data.row_keys import check_keys, decode_list, tools_of, with_system
 from weatherman.data.schema import Tools, parameters_of, read_tools, show
-from weatherman.data.spelling import nine_letters, spell_result
-from weatherman.data.strict_json import unreadable_character
+from weatherman.data.spelling import nine_letters
+from weatherman.data.texts import REASONING_KEYS, Report, kind_of, read_content, read_reasoning, read_result
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Message, Role, ToolCall
 
@@ -24,27 +24,13 @@ ROLES: dict[str, Role] = {
     "assistant": "assistant",
     "tool": "tool",
 }
-_TEXT_PARTS = ("text", "input_text", "output_text")
-_REASONING = ("reasoning_content", "reasoning", "thinking")
-_READ = {"role", "content", "tool_calls", "tool_call_id", "function_call", *_REASONING, *MARKS}
+_READ = {"role", "content", "tool_calls", "tool_call_id", "function_call", *REASONING_KEYS, *MARKS}
 _OF_NO_MEANING = {"name", "id", "index", "type", "annotations"}
-_CANNOT = {"refusal": "a refusal is no content", "audio": "only text is trained on", "images": "only text is trained on"}
-
-
-class _Report:
-    """Collects the problems of one row while it is read, and what is changed in it."""
-
-    def __init__(self, source: str, made: Changes | None) -> None:
-        self.source = source
-        self.problems: list[WeathermanError] = []
-        self.changes = Changes(made or {})
-
-    def problem(self, where: str, text: str, hint: str = "") -> None:
-        self.problems.append(WeathermanError("data.invalid", f"{self.source} {where}: {text}", hint))
-
-    def text(self, where: str, text: str) -> None:
-        if half := unreadable_character(text):
-            self.problem(where, f"holds {half}, half of a character, which no tokenizer can read.")
+_CANNOT = {
+    "refusal": "a refusal is no content",
+    "audio": "only text is trained on",
+    "images": "only text is trained on",
+}
 
 
 def validate_row(
@@ -71,7 +57,7 @@ def validate_row(
     Returns:
         The conversation (None if anything is wrong) and the problems.
     """
-    report = _Report(source, made)
+    report = Report(source, made)
     conversation = _read_row(row, reading, report)
     if reading.strict and not report.problems:
         for phrase in report.changes.in_words():
@@ -83,9 +69,9 @@ def validate_row(
     return conversation, []
 
 
-def _read_row(row: object, reading: Reading, report: _Report) -> Conversation | None:
+def _read_row(row: object, reading: Reading, report: Report) -> Conversation | None:
     if not isinstance(row, dict):
-        report.problem("row", f"expected an object, found {_kind(row)}.", "one conversation a line is expected.")
+        report.problem("row", f"expected an object, found {kind_of(row)}.", "one conversation a line is expected.")
         return None
     for key, reason in check_keys(row, report.changes):
         report.problem(key, f"{reason}.", "take the key out if it does not matter.")
@@ -107,12 +93,12 @@ def _read_row(row: object, reading: Reading, report: _Report) -> Conversation | 
         report.problem(place, text)
     metadata = row.get("metadata")
     if metadata is not None and not isinstance(metadata, dict):
-        report.problem("metadata", f"expected an object, found {_kind(metadata)}.")
+        report.problem("metadata", f"expected an object, found {kind_of(metadata)}.")
     messages = _read_messages(put_in_order(raw, report.changes), tools, reading, report)
     return Conversation(tuple(messages), tuple(tools.declared.values()), metadata or {}, report.source)
 
 
-def _read_messages(raw: list[Any], tools: Tools, reading: Reading, report: _Report) -> list[Message]:
+def _read_messages(raw: list[Any], tools: Tools, reading: Reading, report: Report) -> list[Message]:
     ids: dict[str, str] = {}
     read = [_read_message(one, f"messages[{index}]", tools, ids, report) for index, one in enumerate(raw)]
     messages = [message for message in read if message is not None]
@@ -130,7 +116,7 @@ def _read_messages(raw: list[Any], tools: Tools, reading: Reading, report: _Repo
     return list(in_call_order(masked))
 
 
-def _mark(raw: dict[str, Any], where: str, report: _Report) -> bool | None:
+def _mark(raw: dict[str, Any], where: str, report: Report) -> bool | None:
     try:
         mark = read_mark(raw)
     except ValueError as problem:
@@ -141,10 +127,10 @@ def _mark(raw: dict[str, Any], where: str, report: _Report) -> bool | None:
     return mark
 
 
-def _read_message(raw: object, where: str, tools: Tools, ids: dict[str, str], report: _Report) -> Message | None:
+def _read_message(raw: object, where: str, tools: Tools, ids: dict[str, str], report: Report) -> Message | None:
     before = len(report.problems)
     if not isinstance(raw, dict):
-        report.problem(where, f"expected an object, found {_kind(raw)}.")
+        report.problem(where, f"expected an object, found {kind_of(raw)}.")
         return None
     name = raw.get("role")
     role = ROLES.get(name) if isinstance(name, str) else None
@@ -152,7 +138,7 @@ def _read_message(raw: object, where: str, tools: Tools, ids: dict[str, str], re
         report.problem(f"{where}.role", f"{show(name)} is not one of {', '.join(ROLES)}.")
         return None
     _check_message_keys(raw, where, report)
-    content = _read_result(raw, where, report) if role == "tool" else _read_content(raw, where, report)
+    content = read_result(raw, where, report) if role == "tool" else read_content(raw, where, report)
     calls: tuple[ToolCall, ...] = ()
     if role == "assistant":
         calls = _read_calls(raw.get("tool_calls"), f"{where}.tool_calls", tools, ids, report)
@@ -161,7 +147,7 @@ def _read_message(raw: object, where: str, tools: Tools, ids: dict[str, str], re
     call_id = raw.get("tool_call_id")
     if role == "tool" and (not isinstance(call_id, str) or not call_id):
         report.problem(f"{where}.tool_call_id", "missing: which call does this result answer?")
-    reasoning = _read_reasoning(raw, role, where, report)
+    reasoning = read_reasoning(raw, role, where, report)
     if len(report.problems) == before:
         if content is None and not calls and role != "tool":
             report.problem(f"{where}.content", "missing.")
@@ -174,7 +160,7 @@ def _read_message(raw: object, where: str, tools: Tools, ids: dict[str, str], re
     return Message(role, (content or None) if calls else content, calls, reasoning=reasoning)
 
 
-def _check_message_keys(raw: dict[str, Any], where: str, report: _Report) -> None:
+def _check_message_keys(raw: dict[str, Any], where: str, report: Report) -> None:
     """Refuse what would be trained on differently from what the file says; count what is not read."""
     if raw.get("function_call"):
         report.problem(f"{where}.function_call", "the old form of a call.", "use tool_calls.")
@@ -187,61 +173,11 @@ def _check_message_keys(raw: dict[str, Any], where: str, report: _Report) -> Non
             report.changes.leave_out(f"of a message: {key}")
 
 
-def _read_reasoning(raw: dict[str, Any], role: Role, where: str, report: _Report) -> str | None:
-    """What the assistant thought before it spoke, under whichever key."""
-    named = {key: raw[key] for key in _REASONING if raw.get(key)}
-    if not named:
-        return None
-    key, text = next(iter(named.items()))
-    if role != "assistant":
-        report.problem(f"{where}.{key}", f"only an assistant's thoughts are read, this is the {role}.")
-    elif not isinstance(text, str) or any(other != text for other in named.values()):
-        report.problem(f"{where}.{key}", "expected one text.")
-    else:
-        report.text(f"{where}.{key}", text)
-        return text
-    return None
-
-
-def _read_content(message: dict[str, Any], where: str, report: _Report) -> str | None:
-    raw, where = message.get("content"), f"{where}.content"
-    if raw is None:
-        return None
-    parts = [raw] if isinstance(raw, str) else raw
-    if not isinstance(parts, list):
-        report.problem(where, f"expected text, found {_kind(raw)}.")
-        return None
-    texts = []
-    for index, part in enumerate(parts):
-        text = part.get("text") if isinstance(part, dict) and part.get("type", "text") in _TEXT_PARTS else part
-        if not isinstance(text, str):
-            report.problem(f"{where}[{index}]", "only text parts can be trained on.")
-            return None
-        texts.append(text)
-    report.text(where, "".join(texts))
-    return "".join(texts)
-
-
-def _read_result(message: dict[str, Any], where: str, report: _Report) -> str | None:
-    """A tool's result in the one spelling; an object is written as JSON."""
-    raw = message.get("content")
-    is_parts = isinstance(raw, list) and all(isinstance(part, dict) and part.get("type") in _TEXT_PARTS for part in raw)
-    if raw is not None and not isinstance(raw, str) and not is_parts:
-        report.changes.add("results-as-json")
-        message = {**message, "content": json.dumps(raw, ensure_ascii=False)}
-    text = _read_content(message, where, report)
-    spelled = spell_result(text or "")
-    report.changes.add("results-respelled", int(spelled != (text or "")))
-    return spelled
-
-
-def _read_calls(
-    raw: object, where: str, tools: Tools, ids: dict[str, str], report: _Report
-) -> tuple[ToolCall, ...]:
+def _read_calls(raw: object, where: str, tools: Tools, ids: dict[str, str], report: Report) -> tuple[ToolCall, ...]:
     if raw is None:
         return ()
     if not isinstance(raw, list):
-        report.problem(where, f"expected a list, found {_kind(raw)}.")
+        report.problem(where, f"expected a list, found {kind_of(raw)}.")
         return ()
     calls: dict[str, ToolCall] = {}
     for index, item in enumerate(raw):
@@ -253,7 +189,7 @@ def _read_calls(
     return tuple(calls.values())
 
 
-def _read_call(item: Any, where: str, tools: Tools, ids: dict[str, str], report: _Report) -> ToolCall | None:
+def _read_call(item: Any, where: str, tools: Tools, ids: dict[str, str], report: Report) -> ToolCall | None:
     function = item.get("function") if isinstance(item, dict) else None
     if not isinstance(item, dict) or not isinstance(function, dict):
         report.problem(f"{where}.function", "missing or not an object.")
@@ -279,7 +215,7 @@ def _read_call(item: Any, where: str, tools: Tools, ids: dict[str, str], report:
 
 
 def _read_arguments(
-    function: dict[str, Any], name: str, where: str, tools: Tools, report: _Report
+    function: dict[str, Any], name: str, where: str, tools: Tools, report: Report
 ) -> dict[str, Any] | None:
     raw = function.get("arguments")
     try:
@@ -288,14 +224,9 @@ def _read_arguments(
         report.problem(where, f"{problem}: {show(raw)}.")
         return None
     if not isinstance(arguments, dict):
-        report.problem(where, f"expected an object, found {_kind(arguments)}.")
+        report.problem(where, f"expected an object, found {kind_of(arguments)}.")
         return None
     for text in tools.argument_problems(name, arguments):
         report.problem(where, text)
     report.text(where, json.dumps(arguments, ensure_ascii=False))
     return arguments
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -36,7 +36,9 @@ def _pieces(conversation: Conversation, first_supervised: int) -> list[Piece]:
             result = {"content": _parsed(message.content or ""), "call_id": ids[message.tool_call_id or ""]}
             pieces += [special("[TOOL_RESULTS]"), Piece(to_json(result)), special("[/TOOL_RESULTS]")]
         else:
-            pieces += _reply(message, ids, supervised=index >= first_supervised, source=conversation.source)
+            pieces += _reply(
+                message, ids, supervised=index >= first_supervised and message.trained, source=conversation.source
+            )
     return pieces
 
 
@@ -183,4 +185,5 @@ MISTRAL_V3 = Template(
     views=_views,
     prompt=_prompt,
     parse=_parse,
+    holds_text_beside_calls=False,
 )

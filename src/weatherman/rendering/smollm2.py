@@ -41,8 +41,8 @@ def _pieces(conversation: Conversation) -> list[Piece]:
     pieces = _turn("system", system) if system else []
     for message in messages:
         if message.role == "assistant":
-            end = special("<|im_end|>", supervised=True)
-            pieces += [*_header("assistant"), Piece(_reply(message), supervised=True), end, Piece("\n")]
+            end = special("<|im_end|>", supervised=message.trained)
+            pieces += [*_header("assistant"), Piece(_reply(message), supervised=message.trained), end, Piece("\n")]
         else:
             pieces += _turn(message.role, message.content or "")
     return pieces

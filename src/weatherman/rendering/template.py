@@ -36,6 +36,7 @@ class Template:
         views: one list of pieces per context in which the assistant speaks (docs/decisions/views.md).
         prompt: the pieces that ask for the assistant's next turn.
         parse: reads a generated turn; a call that is not well-formed makes the whole turn text.
+        holds_text_beside_calls: whether a turn may both say something and call tools.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Template:
     views: Callable[[Conversation], list[list[Piece]]]
     prompt: Callable[[Conversation], list[Piece]]
     parse: Callable[[str], Message]
+    holds_text_beside_calls: bool = True
 
     @property
     def hash(self) -> str:
