@@ -10,6 +10,7 @@ from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.engine.base import Engine
+from weatherman.errors import WeathermanError
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
@@ -17,7 +18,7 @@ from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.tracking import Tracker, start_tracker
 from weatherman.run.training_data import TrainingData, load_training_data
 from weatherman.steps.prefix_tree import decide_sharing
-from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
+from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.steps.schedule import learning_rate
 
 PACE_STEPS = 3
@@ -57,7 +58,9 @@ def _train(run: Run, stop: StopRequest) -> int:
     messages.say(_tag(config), "Reading model and data (the first time takes a minute)")
     data = load_training_data(config)
     config = run.settle_config(data)
-    num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
+    num_steps = total_steps(
+        num_conversations(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps
+    )
     sharing = print_plan(config, data, num_steps)
     engine = start_engine(config, run, data, sharing=sharing)
     with stop.finishing_the_step(run.note_stopping):
@@ -66,7 +69,7 @@ def _train(run: Run, stop: StopRequest) -> int:
     if stop.exit_code:
         run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
         return stop.exit_code
-    _measure(config, run, data, engine, num_steps)
+    _measure_if_possible(config, run, data, engine, num_steps)
     run.record_finished()
     peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
     messages.say(f"{_tag(config)}-COMPLETE", peak)
@@ -74,6 +77,18 @@ def _train(run: Run, stop: StopRequest) -> int:
         messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {report}")
     messages.success(f"The adapter is in {run.output_dir / ADAPTER}")
     return 0
+
+
+def _measure_if_possible(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int) -> None:
+    """Measure; a failure costs one warning and the figures, never the run, whose adapter is saved."""
+    if not data.validation:
+        messages.say(_tag(config), "No conversation is held out: what training did is not measured")
+        return
+    try:
+        _measure(config, run, data, engine, num_steps)
+    except Exception as problem:
+        kind = "" if isinstance(problem, WeathermanError) else f"{type(problem).__name__}: "
+        messages.warning(f"The effect could not be measured ({kind}{problem}); the adapter is saved.")
 
 
 def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int) -> None:
@@ -101,7 +116,7 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     tag, batch_size = _tag(config), config.effective_batch_size
     num_tokens = sum(len(example.ids) for example in data.train)
     num_supervised = sum(example.num_supervised_tokens for example in data.train)
-    epochs = num_steps / steps_per_epoch(len(data.train), batch_size)
+    epochs = num_steps / steps_per_epoch(num_conversations(data.train), batch_size)
     share, factor = decide_sharing(data.train, batch_size, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
@@ -121,6 +136,12 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
 
 def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
     """Say what is left out for its length: a warning, unless only a subset was wanted anyway."""
+    for name, changes in (("train_file", data.changes), ("validation_file", data.validation_changes)):
+        if changes:
+            messages.warning(f"{name} was changed where it was read: {'; '.join(changes.in_words())}.")
+    if data.num_validation_dropped:
+        told = f"{data.num_validation_dropped:,} conversations of validation_file are longer than"
+        messages.warning(f"{told} max_seq_length={config.max_seq_length} tokens and are left out.")
     if not data.num_dropped:
         return
     text = f"{data.num_dropped:,} conversations are longer than max_seq_length={config.max_seq_length} tokens"
@@ -222,6 +243,8 @@ def _validate(
     step: int,
     stop: StopRequest,
 ) -> None:
+    if not data.validation:
+        return
     try:
         loss = engine.evaluate(data.validation, stop.give_up_if_asked).loss
     except GivenUpError:

@@ -235,9 +235,19 @@ def record_finished(output_dir: Path, state: ResumeState) -> None:
     _persist(output_dir, state)
 
 
-def record_failure(output_dir: Path, state: ResumeState, message: str) -> None:
-    """Persist what a failing attempt said, for the crash loop's message; the start still counts."""
+def record_failure(output_dir: Path, state: ResumeState, message: str, *, of_input: bool = False) -> None:
+    """Persist what a failing attempt said, for the crash loop's message.
+
+    Args:
+        output_dir: the run's folder.
+        state: of this attempt.
+        message: what was said.
+        of_input: it names what is wrong with the user's data or configuration, which is no crash: the start does not
+            count. Any other start does.
+    """
     state.last_error = messages.redact(message)[:_MAX_ERROR_CHARS]
+    if of_input and state.resume_count:
+        state.resume_count -= 1
     _persist(output_dir, state)
 
 

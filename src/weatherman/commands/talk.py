@@ -144,7 +144,9 @@ def export(
             raise WeathermanError("export.option", f"{name} {value}: choose one of {', '.join(allowed)}.")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     place = find_adapter(adapter or newest_adapter())
-    held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
+    held_out = (
+        place.config.get("validation_file", "data/synthetic/final_validation.jsonl") or place.config["train_file"]
+    )
     files = tuple(conversations or [Path(held_out)])
     persona = persona or default_persona(place.config)
     plan = module.ExportPlan(place, output or place.folder.parent / "export", files, dtype, gguf, persona)

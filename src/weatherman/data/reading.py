@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from weatherman.data.masks import TrainOn
 
 FormatName = Literal[
     "auto", "openai", "sharegpt", "chatml", "alpaca", "xlam", "hermes", "tau-bench", "glaive", "trl", "mistral-finetune"
 ]
+
+FORMS_BY_NAME: tuple[str, ...] = get_args(FormName)
+TRAIN_ON: tuple[str, ...] = get_args(TrainOn)
 
 
 @dataclass(frozen=True, slots=True)

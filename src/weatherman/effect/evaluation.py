@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
+from weatherman.data.schema import read_tools
 from weatherman.engine.base import Engine
 from weatherman.records import Conversation, Message, ToolCall
 
@@ -56,8 +55,8 @@ def tool_prompts(conversations: Sequence[Conversation], limit: int) -> list[tupl
 
 def valid_call(call: ToolCall, tools: Sequence[dict[str, Any]]) -> bool:
     """Whether a call names a declared tool and its arguments fit that tool's JSON schema."""
-    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
-    return call.name in schemas and Draft202012Validator(schemas[call.name]).is_valid(call.arguments)
+    declared = read_tools(list(tools))
+    return call.name in declared.declared and not any(declared.argument_problems(call.name, call.arguments))
 
 
 def score_tool_calls(

@@ -33,6 +33,7 @@ from weatherman.system.quarantine import set_aside_unless_file
 
 RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
+_CODES_OF_INPUT = ("data.", "config.", "template.", "resume.changed")  # the user mends these one by one: no crashes
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
 _STEPS_OF_PATIENCE = 20
@@ -276,7 +277,7 @@ class Run:
         crash_loop = exit_code == EXIT_CRASH_LOOP
         text = str(problem) or type(problem).__name__
         if hasattr(self, "state") and not crash_loop:
-            resume.record_failure(self.output_dir, self.state, text)
+            resume.record_failure(self.output_dir, self.state, text, of_input=code.startswith(_CODES_OF_INPUT))
         self.status.write(state="crash-loop" if crash_loop else "failed", exit_code=exit_code, message=text, eta_s=None)
         self.events.emit("crash-loop" if crash_loop else "failure", code=code, exit_code=exit_code, message=text)
         notify(self.output_dir, "failure")

@@ -35,6 +35,21 @@ def subset_of_conversations(examples: Sequence[Rendered], limit: int | None, see
     return [examples[index] for places in chosen for index in places]
 
 
+def split(examples: Sequence[Rendered], share: float, seed: int) -> tuple[list[Rendered], list[Rendered]]:
+    """Hold a share of the conversations out, chosen by `seed`: at least one, if the share is not 0 and two are there.
+
+    Returns:
+        The examples to train on and those held out, each in their order.
+    """
+    conversations = conversations_in(examples)
+    num_held_out = min(len(conversations) - 1, max(1, round(share * len(conversations)))) if share else 0
+    held_out = {places.start for places in seeded_subset(conversations, num_held_out, seed)}
+    sides: tuple[list[Rendered], list[Rendered]] = ([], [])
+    for places in conversations:
+        sides[places.start in held_out].extend(examples[index] for index in places)
+    return sides
+
+
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
     """Steps in an epoch of so many conversations; the last one may hold fewer."""
     return -(-num_examples // batch_size)
