@@ -98,10 +98,10 @@ def convert(
     from weatherman.data.convert import convert as convert_files
     from weatherman.data.convert import tools_file
     from weatherman.data.masks import TrainOn
-    from weatherman.data.reading import FORMS_BY_NAME, TRAIN_ON, FormName, Reading
+    from weatherman.data.reading import FORMS_BY_NAME, TRAIN_ON, FormatName, Reading
 
     reading = Reading(
-        cast("FormName", chosen("--from", form, FORMS_BY_NAME)),
+        cast("FormatName", chosen("--from", form, FORMS_BY_NAME)),
         cast("TrainOn", chosen("--train-on", train_on, TRAIN_ON)),
         strict,
         tools_file(tools) if tools else "",

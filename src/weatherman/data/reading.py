@@ -11,7 +11,7 @@ FormatName = Literal[
     "auto", "openai", "sharegpt", "chatml", "alpaca", "xlam", "hermes", "tau-bench", "glaive", "trl", "mistral-finetune"
 ]
 
-FORMS_BY_NAME: tuple[str, ...] = get_args(FormName)
+FORMS_BY_NAME: tuple[str, ...] = get_args(FormatName)
 TRAIN_ON: tuple[str, ...] = get_args(TrainOn)
 
 
