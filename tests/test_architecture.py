@@ -23,22 +23,22 @@ ROOMS = {
     "models": "system rendering",
     "checkpoints": "system",
     "quality": "system data rendering steps",
-    "weather": "system quality",
+    "task": "system data rendering",
+    "tools": "data",
+    "weather": "system quality tools",
     "engine": "config steps models",
-    "chat": "data rendering",
+    "chat": "rendering task tools",
     "planning": "config data rendering steps models engine",
-    "run": "system config data rendering steps models checkpoints engine",
-    "export": "system data rendering models engine",
-    "effect": "system config data models engine run",
+    "run": "system config data rendering task steps models checkpoints engine",
+    "export": "system data rendering task tools models engine",
+    "effect": "system config task tools models engine run",
     "preflight": "config data models planning run",
     "launch": "system config models checkpoints planning run preflight",
     "report": "system config run effect",
     "train": "config steps engine run effect report",
-    "commands": "config data rendering models quality weather engine chat planning run export preflight launch report train",
+    "commands": "config data rendering models task tools quality weather engine chat planning run export preflight launch report train",
     "cli": "system commands",
 }
-# Modules that know the weather although their rooms may not; each leaves this list when it reads its task from the run.
-KNOW_THE_WEATHER_STILL = {"chat.chat", "chat.terminal", "chat.tool_use", "export.modelfile"}
 HEAVY = {"torch", "peft"}
 # The packaged model is dequantised when its folder is first asked for; one check runs a kernel to see whether it runs.
 MAY_BE_HEAVY = ("engine.torch.", "models.dequantise", "preflight.compute_test")
@@ -138,7 +138,6 @@ def test_every_room_imports_only_what_the_plan_allows() -> None:
         for name, other in arrows(trees)
         if room(other) not in (room(name), *GROUND.split(), "__init__")
         and room(other) not in ROOMS.get(room(name), "").split()
-        and not (name in KNOW_THE_WEATHER_STILL and room(other) == "weather")
     ]
     assert not wrong, "; ".join(wrong)
 
@@ -157,7 +156,7 @@ def test_only_the_commands_know_the_weather() -> None:
         for name, other in arrows(modules())
         if room(other) == "weather" and room(name) not in ("weather", "commands")
     }
-    assert knowing == KNOW_THE_WEATHER_STILL
+    assert knowing == set()
 
 
 def test_the_faces_of_the_rooms_import_nothing_and_say_what_they_are_for() -> None:

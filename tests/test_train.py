@@ -43,7 +43,10 @@ def test_run_prints_only_the_grammar_and_ends_with_the_adapter(whole: tuple[Path
     lines = printed.splitlines()
     assert [line for line in lines if not LINE.match(line)] == []
     assert lines[-1] == f"✅ SUCCESS: The adapter is in {run / 'adapter'}"
-    assert any("22 examples" in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line for line in lines)
+    assert any(
+        "22 conversations, each an example; " in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line
+        for line in lines
+    )
     assert sum("loss" in line and "tokens/s" in line for line in lines) == NUM_STEPS
 
 
@@ -83,6 +86,51 @@ def test_finished_run_says_so_and_changes_nothing(whole: tuple[Path, str], tiny_
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["lora_r=16", "lora_alpha=32"], ["lora_r was 8 and is now 16.", "lora_alpha was 16 and is now 32."]),
+        (["max_steps=3"], ["max_steps was None and is now 3."]),
+        (["train_file={other}"], ["the content of {other} has changed (SHA-256 "]),
+        (["train_file={missing}"], ["{missing}: No such file or directory."]),
+    ],
+)
+def test_finished_run_is_not_taken_for_another_one(
+    whole: tuple[Path, str], tiny_source: Path, tmp_path: Path, overrides: list[str], told: list[str]
+) -> None:
+    run, _ = whole
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join((tiny_source / "train.jsonl").read_text().splitlines(keepends=True)[:-1]))
+    names = {"other": other, "missing": tmp_path / "none.jsonl"}
+    command: list[object] = ["train", "-c", tiny_source / "config.yaml", "--set", f"output_dir={run}"]
+    for override in overrides:
+        command += ["--set", override.format(**names)]
+    refused = weatherman(*command, cache=run.parent / "cache")
+    assert refused.returncode == 1, refused.stdout
+    lines = refused.stdout.splitlines()
+    assert [line for line in lines if not line.startswith("❌ ERROR: ")] == []
+    for line, text in zip(lines[: len(told)], told, strict=True):
+        assert line.startswith(f"❌ ERROR: {text.format(**names)}")
+    assert "missing" in overrides[0] or "--new-run" in lines[-1]
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_finished_run_whose_record_is_damaged_is_still_compared(whole: tuple[Path, str], tiny: Path) -> None:
+    run = tiny.parent / "run"
+    shutil.copytree(whole[0], run)
+    (run / "run.json").write_text("{")
+    refused = weatherman("train", "-c", tiny, "--set", "seed=1", cache=tiny.parent / "cache")
+    assert refused.returncode == 1
+    assert "seed was 42 and is now 1." in refused.stdout
+    for checkpoint in run.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
+    unknown = weatherman("train", "-c", tiny, "--set", "seed=1", cache=tiny.parent / "cache")
+    assert unknown.returncode == 0
+    assert unknown.stdout.startswith("⚠️ WARNING: ")
+    assert "nothing can be compared" in unknown.stdout
+
+
 def test_killed_at_several_steps_it_ends_with_the_same_adapter(tiny: Path, whole: tuple[Path, str]) -> None:
     run, command, cache = train(tiny)
     for kill_after in (2, 5, 10):
@@ -104,7 +152,7 @@ def test_signal_saves_and_leaves_with_its_code(
     process = start(*command, cache=cache)
     wait_for(lambda: bool(step_losses(run)), process)
     process.send_signal(number)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == code, printed
     stopped = max(step_losses(run))
     assert (run / f"checkpoint-{stopped}" / "manifest.json").is_file()

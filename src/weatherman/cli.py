@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from weatherman import __version__, messages
-from weatherman.commands import data, launching, preflight, report, talk, training
+from weatherman.commands import data, launching, preflight, report, talk, tools, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
 from weatherman.system.process_env import restart_with_process_settings
 
@@ -23,14 +23,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, training, launching, talk, preflight, report):
+# These load torch, or start a process that does.
+COMPUTING = ("train", "launch", "chat", "compare", "export", "check", "doctor")
+for module in (data, training, launching, talk, tools, preflight, report):
     module.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one clear line and exit code 1 (2 only for a crash loop)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["train"]:
+    if next((argument for argument in arguments if not argument.startswith("-")), "") in COMPUTING:
         restart_with_process_settings()
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]

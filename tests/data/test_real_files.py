@@ -73,7 +73,7 @@ def test_train_on_chooses_the_last_or_the_marked() -> None:
 @pytest.mark.parametrize("key", ["system", "system_prompt"])
 def test_a_system_prompt_beside_the_messages_is_the_first_message(key: str) -> None:
     found, changes = read({"messages": [USER, ANSWER], key: "You guard the cold room."})
-    assert [(one.role, one.content) for one in found.messages][0] == ("system", "You guard the cold room.")
+    assert (found.messages[0].role, found.messages[0].content) == ("system", "You guard the cold room.")
     assert changes == {"system-key": 1}
 
 

@@ -17,6 +17,7 @@ from gguf import GGUFReader
 from safetensors.torch import load_file, save_file
 
 from adapters_for_tests import random_adapter, tiny_model
+from tasks_for_tests import weather_task
 from weatherman.data.read import read_conversations
 from weatherman.engine.torch import merge as torch_merge
 from weatherman.engine.torch.gguf import write_model_gguf
@@ -29,6 +30,7 @@ from weatherman.records import Conversation
 from weatherman.rendering.render import prompt_ids
 from weatherman.rendering.templates import SMOLLM2
 from weatherman.rendering.tokenizer import load_tokenizer
+from weatherman.task.task import read_task
 
 DATA = Path(__file__).parents[2] / "data" / "synthetic" / "final_validation.jsonl"
 
@@ -58,7 +60,7 @@ def plan(adapter: Path, shipped: Path, tmp_path: Path) -> ExportPlan:
 @pytest.fixture(scope="module")
 def exported(adapter: Path, shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("exported") / "export"
-    export(ExportPlan(find_adapter(adapter), target, (shipped,), "float32", "f32"))
+    export(ExportPlan(find_adapter(adapter), target, (shipped,), "float32", "f32", weather_task("franklin", "twain")))
     return target
 
 
@@ -67,7 +69,11 @@ def left(folder: Path) -> list[str]:
 
 
 def test_all_that_is_needed_is_there(exported: Path) -> None:
-    assert left(exported) == ["Modelfile", "adapter-f32.gguf", "export.json", "merged", "weatherman-f32.gguf"]
+    assert left(exported) == [
+        "Modelfile", "adapter-f32.gguf", "export.json", "merged", "task.json", "weatherman-f32.gguf",
+    ]  # fmt: skip
+    assert read_task(exported / "task.json") == weather_task("franklin", "twain")
+    assert "in the manner of Benjamin Franklin" in (exported / "Modelfile").read_text()
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(
         left(exported / "merged")
     )
@@ -109,8 +115,8 @@ def test_merge_that_computes_something_else_is_refused(plan: ExportPlan, monkeyp
 def test_another_template_is_refused(plan: ExportPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module.save_tokenizer
 
-    def other(place: Any, template: Any, folder: Path) -> None:
-        real(place, template, folder)
+    def other(source: Any, revision: Any, template: Any, folder: Path) -> None:
+        real(source, revision, template, folder)
         jinja = folder / "chat_template.jinja"
         jinja.write_text(jinja.read_text().replace("You can call", "You may call"))
 

@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,14 @@ from weatherman.data.read import read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.export.modelfile import modelfile
 from weatherman.export.template_parity import Parity, check_parity
-from weatherman.models.adapter import AdapterPlace
+from weatherman.models.adapter import AdapterPlace, save_tokenizer
 from weatherman.models.base_model import model_folder
 from weatherman.records import Conversation
 from weatherman.rendering.render import render
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer
 from weatherman.system.atomic import write_json
+from weatherman.task.task import TASK_FILE, Task, task_bytes
 
 MERGED, MODEL_GGUF, ADAPTER_GGUF, MODELFILE, RECORD = (
     "merged", "weatherman-{}.gguf", "adapter-f32.gguf", "Modelfile", "export.json",
@@ -41,7 +42,8 @@ class ExportPlan:
         conversations: files whose conversations the templates are compared on.
         dtype: of the merged weights.
         gguf: "f16", "f32" or "none".
-        persona: the Modelfile's default.
+        task: what the adapter was taught; the export keeps it as `task.json`.
+        persona: of the task, the Modelfile's default; empty takes its first.
     """
 
     place: AdapterPlace
@@ -49,7 +51,8 @@ class ExportPlan:
     conversations: tuple[Path, ...]
     dtype: str = "float16"
     gguf: str = "f16"
-    persona: str = "twain"
+    task: Task = field(default_factory=Task)
+    persona: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ def export(plan: ExportPlan) -> Exported:
 def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     template, tokenizer = plan.place.speech()
     merged = staging / MERGED
-    save_tokenizer(plan.place, template, merged)
+    save_tokenizer(*plan.place.tokenizer_source, template, merged)
     parity = check_parity(merged, _conversations(plan.conversations), template, tokenizer)
     from weatherman.engine.torch.merge import merge
 
@@ -102,27 +105,19 @@ def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     files, no_gguf = _write_gguf(staging, plan)
     source = f"./{files[0]}" if files else f"./{MERGED}"
     context = int(plan.place.config.get("max_seq_length", _DEFAULT_CONTEXT_TOKENS))
-    text = modelfile(template, source, plan.persona, max(context, _DEFAULT_CONTEXT_TOKENS))
+    persona = plan.task.persona(plan.persona)
+    text = modelfile(template, source, plan.task.tools, persona, max(context, _DEFAULT_CONTEXT_TOKENS))
     (staging / MODELFILE).write_text(text, encoding="utf-8")
+    (staging / TASK_FILE).write_bytes(task_bytes(plan.task))
     record = {
         "base_model": plan.place.base_model, "adapter": str(plan.place.folder), "run_id": plan.place.run.get("run_id"),
         "template": {"name": template.name, "version": template.version, "hash": template.hash},
         "tokenizer": tokenizer.hash, "dtype": plan.dtype, "parity": asdict(parity), "merge": asdict(check),
+        "persona": persona.name or None,
     }  # fmt: skip
     write_json(staging / RECORD, record)
     names = tuple(f"{path.name}/" if path.is_dir() else path.name for path in sorted(staging.iterdir()))
     return Exported(plan.target, names, parity, asdict(check), no_gguf)
-
-
-def save_tokenizer(place: AdapterPlace, template: Template, folder: Path) -> None:
-    """Save the base model's tokenizer with the training template in Jinja."""
-    from transformers import AutoTokenizer
-
-    own = (place.folder / "tokenizer.json").is_file()
-    source = place.folder if own else model_folder(place.base_model)
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=None if own else place.revision)
-    tokenizer.chat_template = template.jinja
-    tokenizer.save_pretrained(folder)
 
 
 def _conversations(paths: Sequence[Path]) -> Iterator[Conversation]:

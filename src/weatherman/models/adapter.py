@@ -48,14 +48,19 @@ class AdapterPlace:
         engine = self.run.get("engine")
         return str(engine.get("dtype", wanted)) if isinstance(engine, dict) else wanted
 
+    @property
+    def tokenizer_source(self) -> tuple[Path | str, str | None]:
+        """Where the tokenizer is, and its revision: beside the adapter, else the base model's."""
+        own = (self.folder / "tokenizer.json").is_file()
+        return (self.folder, None) if own else (model_folder(self.base_model), self.revision)
+
     def speech(self) -> tuple[Template, TextTokenizer]:
         """The chat template and the tokenizer that the adapter was trained with.
 
         Raises:
             WeathermanError: the tokenizer cannot be read, no template fits it, or the template has changed since.
         """
-        own = (self.folder / "tokenizer.json").is_file()
-        tokenizer = load_tokenizer(self.folder if own else model_folder(self.base_model), self.revision)
+        tokenizer = load_tokenizer(*self.tokenizer_source)
         template = choose_template(str(self.config.get("chat_template", "auto")), tokenizer.has)
         frozen = self.run.get("frozen")
         trained = frozen.get("template") if isinstance(frozen, dict) else None
@@ -114,3 +119,19 @@ def _base_model(adapter: dict[str, Any], folder: Path) -> str:
         text = f"{folder / ADAPTER_CONFIG} does not name its base model."
         raise WeathermanError("adapter.no-base", text, "use the adapter of a finished run.")
     return DEMO_MODEL if Path(name).name.startswith(f"{DEMO_MODEL}-") else name
+
+
+def save_tokenizer(source: Path | str, revision: str | None, template: Template, folder: Path) -> None:
+    """Save a model's tokenizer with the training template, in the form that transformers and servers read.
+
+    Args:
+        source: the model's folder or its name on the hub.
+        revision: of the hub's.
+        template: the training template.
+        folder: where to.
+    """
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
+    tokenizer.chat_template = template.jinja
+    tokenizer.save_pretrained(folder)

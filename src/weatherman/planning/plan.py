@@ -18,7 +18,7 @@ from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
 from weatherman.planning.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
-from weatherman.records import Rendered
+from weatherman.records import Rendered, count_conversations
 from weatherman.rendering.render_file import render_file
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, choose_template
@@ -29,7 +29,6 @@ from weatherman.steps.sampling import num_conversations, split, step_plans, subs
 MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
 HOURLY_RATES = (2.0, 3.0)
 _SAMPLED_STEPS = 8
-_KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,7 @@ class Plan:
     model: str
     device: str
     tokens_are: str
+    num_conversations: int
     num_examples: int
     num_dropped: int
     num_tokens: int
@@ -130,20 +130,35 @@ def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int
     return int(limit)
 
 
-def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
-    """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
+def run_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
+    """The peak of a run on its real data: what `make_plan` says of it, without the rest.
+
+    Args:
+        config: the configuration.
+        limit_bytes: what may be used; an engine that chooses its passes by itself goes by that.
+
+    Raises:
+        WeathermanError: the data cannot be read, or the model's shape is not known.
+    """
+    require_shape(config)
+    examples, _, _ = read_examples(config)
+    batch = config.effective_batch_size
+    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    share, _ = decide_sharing(examples, batch, config.seed)
+    sharing = share if config.sharing == "auto" else config.sharing == "on"
+    return _steps_memory(config, examples, num_steps, sharing, limit_bytes)[0]
+
+
+def _steps_memory(
+    config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, limit_bytes: int
+) -> tuple[Memory, float]:
+    """The peak over a few steps, and computed tokens per trained one."""
     shape = require_shape(config)
-    length, budget = config.max_seq_length, chunk_tokens(config, shape, limit_bytes)
-    if config.sharing == "off":
-        size = config.per_device_train_batch_size
-        held = held_by_padding([length] * size, size * length)
-    else:
-        num_workers = plan_workers(config, budget)
-        each = HELD_PASSES * budget // num_workers  # of branches that part at the root each worker holds its own trunks
-        trunk = length if config.gradient_checkpointing else num_workers * min(length, each)
-        tokens = budget + trunk
-        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
-    return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+    budget = chunk_tokens(config, shape, limit_bytes)
+    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    device, bytes_per_float = run_device(config), dtype_bytes(config)
+    memories = [estimate_memory(shape, config, held, device=device, dtype_bytes=bytes_per_float) for held in moments]
+    return max(memories, key=lambda memory: memory.total), computed_per_effective
 
 
 def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Plan:
@@ -165,12 +180,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
     num_steps = total_steps(num_conversations(examples), batch, config.num_train_epochs, config.max_steps)
     share, factor = decide_sharing(examples, batch, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
-    budget = chunk_tokens(config, shape, limit)
-    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
-    memories = [
-        estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
-        for held in moments
-    ]
+    memory, computed_per_effective = _steps_memory(config, examples, num_steps, sharing, limit)
     num_tokens = sum(len(example.ids) for example in examples)
     num_epochs = num_steps * batch / num_conversations(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
@@ -179,6 +189,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         model=config.model_name_or_path,
         device=run_device(config),
         tokens_are="estimated" if assumptions else "counted",
+        num_conversations=count_conversations(examples),
         num_examples=len(examples),
         num_dropped=num_dropped,
         num_tokens=num_tokens,
@@ -189,8 +200,8 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         sharing=sharing,
         share_factor=factor,
         num_computed_tokens=num_computed,
-        max_tokens_per_chunk=budget if sharing else None,
-        memory=max(memories, key=lambda memory: memory.total),
+        max_tokens_per_chunk=chunk_tokens(config, shape, limit) if sharing else None,
+        memory=memory,
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),

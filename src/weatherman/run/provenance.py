@@ -15,7 +15,7 @@ from weatherman import __version__, messages
 from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
-from weatherman.run.training_data import TrainingData
+from weatherman.run.training_data import DataIdentity, TrainingData
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
 # Keys that do not touch the adapter; all others are frozen by the first checkpoint.
@@ -58,13 +58,13 @@ def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -
     }
 
 
-def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: TrainingData, output_dir: Path) -> None:
+def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: DataIdentity, output_dir: Path) -> None:
     """Refuse to go on with a run whose configuration, data, template or tokenizer is not what it began with.
 
     Args:
         frozen: `frozen_facts` of the run's last checkpoint.
         config: today's configuration.
-        data: today's data.
+        data: today's data; what of it is empty is not compared.
         output_dir: the run's folder, for messages.
 
     Raises:
@@ -78,11 +78,11 @@ def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: Trainin
         if began[key] != now[key]
     ]
     for name, what, value in (
-        ("data", f"the content of {config.train_file}", data.train_hash),
-        ("template", "the chat template", data.template.hash),
-        ("tokenizer", "the tokenizer", data.tokenizer.hash),
+        ("data", f"the content of {config.train_file}", data.train),
+        ("template", "the chat template", data.template),
+        ("tokenizer", "the tokenizer", data.tokenizer),
     ):
-        if frozen[name] != value:
+        if value and frozen[name] != value:
             text = f"{what} has changed (SHA-256 {str(frozen[name])[:12]}, now {value[:12]})."
             found.append(WeathermanError("resume.changed", text))
     if found:
@@ -90,7 +90,7 @@ def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: Trainin
             "resume.changed",
             list(found),
             f"{output_dir} cannot go on with other settings than it began with. "
-            "Hint: put them back, or begin a new run: --set output_dir=FOLDER",
+            "Hint: put them back, or begin a new run: --new-run, or --set output_dir=FOLDER",
         )
 
 

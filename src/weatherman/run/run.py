@@ -22,6 +22,8 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
+from weatherman.run.folder import RUN_FILE
+from weatherman.run.kept_task import keep_task, task_hash
 from weatherman.run.lock import run_lock
 from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
 from weatherman.run.stop import StopNow
@@ -30,10 +32,9 @@ from weatherman.run.webhook import notify
 from weatherman.system.atomic import write_json
 from weatherman.system.disk_errors import as_disk_error
 from weatherman.system.quarantine import set_aside_unless_file
+from weatherman.task.task import Task
 
-RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
-_CODES_OF_INPUT = ("data.", "config.", "template.", "resume.changed")  # the user mends these one by one: no crashes
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
 _STEPS_OF_PATIENCE = 20
@@ -81,7 +82,7 @@ class Run:
     status: StatusFile = field(init=False)
     checkpoint: Checkpoint | None = None
     frozen: dict[str, Any] | None = None
-    tracker_url: str | None = None
+    task: Task = field(default_factory=Task)
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
     _begun: bool = False
@@ -103,7 +104,8 @@ class Run:
             self._begun = False
             return
         self.status.write(state="starting", step=self.state.last_step, message="starting", exit_code=None)
-        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id)
+        rate = self.config.hourly_rate
+        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id, hourly_rate=rate)
         self.checkpoint, moved = newest_verified(self.output_dir, self.run_id, expected=self.state.last_checkpoint)
         for one in moved:
             self.events.emit("quarantine", name=one.name, reason=one.reason)
@@ -145,8 +147,9 @@ class Run:
             WeathermanError: settings, data or template are not those the run began with.
         """
         if self.frozen:
-            refuse_changes(self.frozen, self.config, data, self.output_dir)
+            refuse_changes(self.frozen, self.config, data.identity, self.output_dir)
             self.config = apply_frozen(self.config, self.frozen)
+        self.task = keep_task(self.output_dir, self.config, data, self.frozen)
         return self.config
 
     def adopt_engine(self, engine: Engine, data: TrainingData) -> None:
@@ -160,6 +163,7 @@ class Run:
             restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
+        self.frozen["task"] = task_hash(self.task)
         path = self.output_dir / RUN_FILE
         set_aside_unless_file(self.output_dir, path)
         if self.resumed_step == 0 or not path.is_file():
@@ -173,15 +177,21 @@ class Run:
         self.status.write(state="running", message=message, patience_s=patience_s)
         self.events.emit("phase", message=message)
 
-    def tracker_started(self, url: str | None) -> None:
+    def tracker_started(self, kind: str, url: str | None, command: str | None) -> None:
         """Record where the tracker shows this run."""
-        self.tracker_url = url
-        self.events.emit("tracker", tracker=self.config.report_to, url=url)
+        self.events.emit("tracker", tracker=kind, url=url, command=command)
 
     def record_step(
-        self, plan: StepPlan, result: StepResult, rate: float, pace: Pace, num_steps: int, peak_memory_bytes: int
+        self,
+        plan: StepPlan,
+        epoch: float,
+        result: StepResult,
+        rate: float,
+        pace: Pace,
+        num_steps: int,
+        peak_memory_bytes: int,
     ) -> dict[str, float]:
-        """Persist a completed step: progress first, then the record and the heartbeat.
+        """Persist a completed step: progress first, then the record and the heartbeat; `epoch` counts epochs done.
 
         Returns:
             The step's metrics, named for trackers.
@@ -189,12 +199,12 @@ class Run:
         resume.record_step(self.output_dir, self.state, plan.step)
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
         self.events.emit(
-            "step", step=plan.step, epoch=plan.epoch, learning_rate=rate, **asdict(result),
+            "step", step=plan.step, epoch=round(epoch, 6), learning_rate=rate, **asdict(result),
             tokens_per_s=round(pace.last_tokens_per_s, 2), peak_memory_bytes=self.peak_memory_bytes,
         )  # fmt: skip
         self.status.write(
             state="running", step=plan.step, total=num_steps, loss=result.loss, tokens_per_s=pace.tokens_per_s,
-            eta_s=pace.eta_s, cost_so_far=self.cost_so_far, message=self._doing,
+            eta_s=pace.eta_s, message=self._doing,
             patience_s=max(_MIN_PATIENCE_S, _STEPS_OF_PATIENCE * pace.mean_step_s),
         )  # fmt: skip
         return {
@@ -202,14 +212,8 @@ class Run:
             "train/grad_norm": result.grad_norm,
             "train/learning_rate": rate,
             "train/tokens_per_s": pace.last_tokens_per_s,
-            "train/epoch": float(plan.epoch),
+            "train/epoch": epoch,
         }
-
-    @property
-    def cost_so_far(self) -> float | None:
-        """Dollars of this attempt, where the hourly rate is known."""
-        rate = self.config.hourly_rate
-        return None if rate is None else round(rate * self.elapsed_s / 3600, 4)
 
     def record_validation(self, step: int, loss: float) -> None:
         """Record a validation loss."""
@@ -277,7 +281,7 @@ class Run:
         crash_loop = exit_code == EXIT_CRASH_LOOP
         text = str(problem) or type(problem).__name__
         if hasattr(self, "state") and not crash_loop:
-            resume.record_failure(self.output_dir, self.state, text, of_input=code.startswith(_CODES_OF_INPUT))
+            resume.record_failure(self.output_dir, self.state, text, code)
         self.status.write(state="crash-loop" if crash_loop else "failed", exit_code=exit_code, message=text, eta_s=None)
         self.events.emit("crash-loop" if crash_loop else "failure", code=code, exit_code=exit_code, message=text)
         notify(self.output_dir, "failure")

@@ -6,18 +6,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from weatherman import messages
 from weatherman.config.schema import TrainingConfig
 from weatherman.data.changes import Changes
 from weatherman.data.reading import Reading
+from weatherman.errors import WeathermanError
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
 from weatherman.rendering.fitted import fitted
 from weatherman.rendering.render import parse_reply, prompt_ids
 from weatherman.rendering.render_cache import RenderedFile
-from weatherman.rendering.render_file import conversations_of, render_file
+from weatherman.rendering.render_file import conversations_of, hash_data, render_file
 from weatherman.rendering.templates import Template, choose_template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.sampling import epoch_order, split, subset_of_conversations
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """SHA-256 of what a run trains on: the training file, the chat template, the tokenizer.
+
+    An empty one is not known.
+    """
+
+    train: str
+    template: str
+    tokenizer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +67,11 @@ class TrainingData:
     tokenizer: TextTokenizer
 
     @property
+    def identity(self) -> DataIdentity:
+        """What the data is told by."""
+        return DataIdentity(self.train_hash, self.template.hash, self.tokenizer.hash)
+
+    @property
     def stop_token_ids(self) -> list[int]:
         """The tokens that end a generated turn."""
         return [self.tokenizer.special(self.template.stop_token)]
@@ -82,8 +101,7 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
     Raises:
         WeathermanError: a file is missing or wrong, or nothing is left to train on.
     """
-    tokenizer = load_tokenizer(model_folder(config.model_name_or_path), config.model_revision)
-    template = choose_template(config.chat_template, tokenizer.has)
+    template, tokenizer = _speech(config)
     reading = Reading(config.data_format, config.train_on)
 
     def rendered(path: str) -> RenderedFile:
@@ -126,3 +144,25 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
         template=template,
         tokenizer=tokenizer,
     )
+
+
+def identify_data(config: TrainingConfig) -> DataIdentity:
+    """The identity of the data that `load_training_data` would load, without rendering it.
+
+    Template and tokenizer are left empty, with a warning, where the base model is no longer at hand.
+
+    Raises:
+        WeathermanError: the training file cannot be read.
+    """
+    train = hash_data(Path(config.train_file))
+    try:
+        template, tokenizer = _speech(config)
+    except WeathermanError as problem:
+        messages.warning(f"Whether template and tokenizer are the same cannot be known: {problem}")
+        return DataIdentity(train, "", "")
+    return DataIdentity(train, template.hash, tokenizer.hash)
+
+
+def _speech(config: TrainingConfig) -> tuple[Template, TextTokenizer]:
+    tokenizer = load_tokenizer(model_folder(config.model_name_or_path), config.model_revision)
+    return choose_template(config.chat_template, tokenizer.has), tokenizer
