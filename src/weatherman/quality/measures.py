@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from weatherman.data.changes import Changes
 from weatherman.data.read import read_rows
 from weatherman.errors import WeathermanError
 from weatherman.quality.duplicates import NEAR, count_exact, nearest_across
@@ -17,6 +18,7 @@ from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 
 MAX_BYTES = 45_000_000
+_BUILDERS_KEYS = {"persona", "scenario", "split_group"}
 _CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -29,6 +31,7 @@ class DataSet:
     validation: list[Conversation] = field(default_factory=list)
     num_rows: int = 0
     problems: list[WeathermanError] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
 
     @property
     def all(self) -> list[Conversation]:
@@ -38,7 +41,7 @@ class DataSet:
     @property
     def is_ours(self) -> bool:
         """Whether the rows carry what the builder writes beside the messages: persona, scenario, split group."""
-        return all({"persona", "scenario", "split_group"} <= set(one.metadata) for one in self.all)
+        return bool(self.all) and all(set(one.metadata) >= _BUILDERS_KEYS for one in self.all)
 
 
 def load(train: Path, validation: Path | None) -> DataSet:
@@ -51,7 +54,7 @@ def load(train: Path, validation: Path | None) -> DataSet:
     for path, side in ((train, data.train), (validation, data.validation)):
         if path is None:
             continue
-        for conversation, problems in read_rows(path):
+        for conversation, problems in read_rows(path, changes=data.changes):
             data.num_rows += bool(conversation or problems)
             data.problems += problems
             if conversation:
@@ -79,12 +82,16 @@ def form(data: DataSet) -> Iterator[Metric]:
     yield Metric("conversations", len(data.all))
     shown = some([str(problem) for problem in data.problems])
     yield judged("schema-valid", _share(len(data.all), data.num_rows), "100 %", ok=not data.problems, detail=shown)
+    if not data.is_ours:
+        turns = [message for one in data.all for message in one.messages if message.role == "assistant"]
+        yield Metric("answers-not-trained-on", sum(not turn.trained for turn in turns), detail=f"of {len(turns):,}")
+        yield Metric("changed-to-be-read", sum(data.changes.values()), detail=some(data.changes.in_words()))
+        return
     ids = [call.id for one in data.all for message in one.messages for call in message.tool_calls]
     odd = sum(not _CALL_ID.fullmatch(id_) for id_ in ids)
-    if data.is_ours:
-        yield judged("call-ids-9-alphanumeric", _share(len(ids) - odd, len(ids)), "100 %", ok=not odd)
-        size = sum(path.stat().st_size for path in data.files)
-        yield judged("megabytes", round(size / 1e6, 2), f"< {MAX_BYTES / 1e6:g}", ok=size < MAX_BYTES)
+    yield judged("call-ids-9-alphanumeric", _share(len(ids) - odd, len(ids)), "100 %", ok=not odd)
+    size = sum(path.stat().st_size for path in data.files)
+    yield judged("megabytes", round(size / 1e6, 2), f"< {MAX_BYTES / 1e6:g}", ok=size < MAX_BYTES)
 
 
 def lengths(data: DataSet, seed: int) -> Iterator[Metric]:
@@ -129,10 +136,16 @@ def _num_train_views(data: DataSet, examples: Sequence[object]) -> int:
 def sameness(data: DataSet) -> Iterator[Metric]:
     """Duplicates, exact and near."""
     exact = count_exact(data.all)
-    yield judged("exact-duplicates", exact, "0", ok=not exact)
+    if data.is_ours:
+        yield judged("exact-duplicates", exact, "0", ok=not exact)
+    else:
+        yield Metric("exact-duplicates", exact)
     if data.validation and data.train:
         near = nearest_across(data.train, data.validation)
         detail = f"nearest {near.similarity:.2f}: {' and '.join(near.pair)}"
+        if not data.is_ours:
+            yield Metric("near-duplicates-across", near.num_near, detail=detail)
+            return
         goal = f"0 with Jaccard >= {NEAR:g} of masked word 5-grams"
         yield judged("near-duplicates-across", near.num_near, goal, ok=not near.num_near, detail=detail)
 

@@ -67,8 +67,9 @@ def render_set(conversations: Sequence[Conversation], template: Template, tokeni
             problems.append(f"{one.source}: {problem}")
     for one, views in zip(fit, render_all(fit, template, tokenizer), strict=True):
         lengths.append(max(len(view.ids) for view in views))
+        views = [view for view in views if view.mask.any()]
         examples += views
-        if not all(_mask_is_right(view, stop) for view in views):
+        if not views or not all(_mask_is_right(view, stop) for view in views):
             problems.append(f"{one.source}: the loss mask of {template.name} is wrong")
     return RenderedSet(examples, lengths, problems)
 
@@ -87,6 +88,8 @@ def step_tokens(examples: Sequence[Rendered], seed: int) -> tuple[float, float]:
     """
     num_steps = steps_per_epoch(num_conversations(examples), STEP_EXAMPLES)
     before = after = 0
+    if not examples:
+        return 0.0, 0.0
     steps = np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int))
     for step in steps:
         (plan,) = step_plans(examples, batch_size=STEP_EXAMPLES, seed=seed, first_step=int(step), last_step=int(step))
