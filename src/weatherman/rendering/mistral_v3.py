@@ -72,7 +72,7 @@ def _reply(message: Message, ids: Mapping[str, str], *, supervised: bool, source
         raise WeathermanError(
             "template.text-beside-calls",
             f"{source}: the mistral-v3 template cannot hold text and tool calls in one assistant turn.",
-            "leave the text of that turn out.",
+            "text_beside_calls: drop leaves such texts out, counted.",
         )
     calls = [{"name": call.name, "arguments": call.arguments, "id": ids[call.id]} for call in message.tool_calls]
     return [special("[TOOL_CALLS]", supervised=supervised), Piece(to_json(calls), supervised=supervised), end]
