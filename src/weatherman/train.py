@@ -13,6 +13,7 @@ from weatherman.engine.base import Engine
 from weatherman.engine.choose import open_engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.report.page import REPORT_FILE, write_report
+from weatherman.run.calibrate import calibrated
 from weatherman.run.finished import refuse_another_run
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
@@ -135,6 +136,9 @@ def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
 
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
     """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
+    if run.frozen is None:  # a run that goes on keeps what its first attempt found
+        run.phase("finding the fastest settings")
+        config = calibrated(config, data, _tag(config), sharing=sharing)
     run.phase("loading the model", patience_s=3600)
     engine = open_engine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
     engine.prove_causality()

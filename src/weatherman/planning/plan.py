@@ -100,7 +100,7 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
         intermediate_size=shape.intermediate,
         num_layers=shape.num_layers,
         bytes_per_float=dtype_bytes(config),
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
     )
     return token_budget(run_device(config), limit_bytes - weight_bytes(config, shape), per_token)
 
@@ -111,7 +111,7 @@ def plan_workers(config: TrainingConfig, budget: int) -> int:
         return 1
     return choose_workers(
         merges=merges_weights(config, run_device(config), dtype_bytes(config)),
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
         budget=budget,
         num_threads=config.num_threads or _num_cpus(),
     )
@@ -150,7 +150,7 @@ def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
     else:
         num_workers = plan_workers(config, budget)
         each = HELD_PASSES * budget // num_workers  # of branches that part at the root each worker holds its own trunks
-        trunk = length if config.gradient_checkpointing else num_workers * min(length, each)
+        trunk = length if config.recomputes else num_workers * min(length, each)
         tokens = budget + trunk
         held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
     return peak_memory(config, shape, held)
@@ -267,7 +267,7 @@ def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool
         each = budget // num_workers
         least = MIN_SHARED_TOKENS if sharing else SHARES_NOTHING
         tree = build_tree(step, min_shared_tokens=least, max_segment_tokens=each)
-        most = 0 if uses_mlx(config) else None if config.gradient_checkpointing else HELD_PASSES * each
+        most = 0 if uses_mlx(config) else None if config.recomputes else HELD_PASSES * each
         return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
     size = config.per_device_train_batch_size
     rows = [step[begin : begin + size] for begin in range(0, len(step), size)]
