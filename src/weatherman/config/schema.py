@@ -119,12 +119,12 @@ class TrainingConfig(BaseModel):
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     """Validation every so many steps; null: only before and after."""
     gradient_checkpointing: bool | Literal["auto"] = False
-    """Recompute activations in the backward pass: less memory, about a third more time; `auto`: only where that is faster
-    or needed, as calibration finds on CUDA, and always where there is no calibration."""
+    """Recompute activations in the backward pass: less memory, about a third more time; `auto`: where faster or
+    needed, as calibration finds on CUDA, and always where there is no calibration."""
     calibration: Literal["auto", "off"] = "auto"
     """`auto`: at the start of a run on CUDA, try the kernels and time the settings for at most 90 s; `off`: never."""
     attn_implementation: Literal["auto", "sdpa", "flex", "flash"] = "auto"
-    """The attention kernel on CUDA; `auto` takes the fastest that calibration found right. CPU and MPS always use SDPA."""
+    """The attention kernel on CUDA; `auto` is the fastest that calibration found right. CPU and MPS always use SDPA."""
     sharing: Literal["auto", "on", "off"] = "auto"
     """Compute shared prefixes once (exact); `auto` decides by the data's measured share."""
     max_tokens_per_chunk: Annotated[int, Field(ge=64)] | None = None

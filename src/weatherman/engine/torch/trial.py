@@ -181,20 +181,24 @@ def say(result: Mapping[str, Any]) -> None:
     print(json.dumps(result), file=sys.__stdout__, flush=True)
 
 
+def kernel_problem(request: Mapping[str, Any]) -> str:
+    """Try the kernel that is asked for; what is wrong with it, whatever happens to it short of its process's death."""
+    try:
+        device = choose_device(request["device"])
+        dtype = choose_dtype(request["dtype"], device)
+        return try_kernel(request["kernel"], device, dtype, tuple(request["heads"]))
+    except Exception as failure:
+        return in_words(failure)
+
+
 def main() -> None:
     """Answer the request on standard input."""
     request = json.load(sys.stdin)
     with contextlib.redirect_stdout(sys.stderr):
         if request["kind"] == "timing":
             time_settings(request)
-            return
-        try:
-            device = choose_device(request["device"])
-            dtype = choose_dtype(request["dtype"], device)
-            problem = try_kernel(request["kernel"], device, dtype, tuple(request["heads"]))
-        except Exception as failure:
-            problem = in_words(failure)
-        say({"problem": problem})
+        else:
+            say({"problem": kernel_problem(request)})
 
 
 if __name__ == "__main__":
