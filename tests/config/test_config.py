@@ -69,7 +69,7 @@ def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
         assert config.model_name_or_path == "mistralai/Mistral-7B-Instruct-v0.3"
         assert (config.dtype, config.lora_dropout, config.num_train_epochs) == ("bfloat16", 0.05, 3)
         assert (config.learning_rate, config.lr_scheduler_type, config.warmup_ratio) == (2e-4, "cosine", 0.03)
-        assert (config.max_grad_norm, config.report_to, config.gradient_checkpointing) == (1.0, "wandb", True)
+        assert (config.max_grad_norm, config.report_to, config.recomputes) == (1.0, "wandb", True)
         assert config.train_file == "data/processed/train.jsonl"
         assert config.validation_file == "data/processed/validation.jsonl"
     assert (h100.effective_batch_size, h100.save_steps, h100.max_seq_length, h100.device) == (16, 500, 4096, "cuda")
@@ -191,8 +191,8 @@ def test_the_summary_counts_and_names_the_file(tmp_path):
         ("gradient_accumulation_steps: 0", "a whole number from 1 to 4096"),
         ("per_device_train_batch_size: 0", "a whole number from 1 to 4096"),
         ("seed: -1", "a whole number from 0 to 4294967295"),
-        ("gradient_checkpointing: yes", "true or false"),
-        ("gradient_checkpointing: 1", "true or false"),
+        ("gradient_checkpointing: yes", "gradient_checkpointing"),
+        ("gradient_checkpointing: 1", "gradient_checkpointing"),
         ("run_name: ''", "one line of text, at most 128 characters"),
         ('output_dir: "a\\nb"', "one line of text, at most 1,024 characters"),
         ('output_dir: "a\\0"', "one line of text, at most 1,024 characters"),

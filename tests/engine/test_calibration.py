@@ -159,6 +159,7 @@ def test_what_was_found_is_remembered_by_machine_and_configuration(setting):
     assert calibrate(config.model_copy(update={"lora_r": 16}), plan, blind, said.append).best is None
 
 
+@pytest.mark.slow
 def test_tune_answers_in_json_and_a_run_on_a_cpu_is_not_calibrated(tiny, setting, tmp_path):
     config, data, _ = setting
     assert calibrated(config, data, "PLAN", sharing=True) is config
