@@ -43,7 +43,10 @@ def test_run_prints_only_the_grammar_and_ends_with_the_adapter(whole: tuple[Path
     lines = printed.splitlines()
     assert [line for line in lines if not LINE.match(line)] == []
     assert lines[-1] == f"✅ SUCCESS: The adapter is in {run / 'adapter'}"
-    assert any("22 examples" in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line for line in lines)
+    assert any(
+        "22 conversations, each an example; " in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line
+        for line in lines
+    )
     assert sum("loss" in line and "tokens/s" in line for line in lines) == NUM_STEPS
 
 

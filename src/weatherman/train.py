@@ -9,15 +9,19 @@ from weatherman import messages
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
+from weatherman.effect.model_card import data_facts
+from weatherman.effect.tracked import track_effect
 from weatherman.engine.base import Engine
 from weatherman.engine.choose import open_engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
+from weatherman.records import count_conversations, describe_examples
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.calibrate import calibrated
 from weatherman.run.finished import refuse_another_run
 from weatherman.run.run import MEASURING, TRAINING, Run, open_run
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
-from weatherman.run.tracking import Tracker, start_tracker
+from weatherman.run.trackers import Wanted
+from weatherman.run.tracking import Tracker, closing, start_tracker, usable_tracker
 from weatherman.run.training_data import TrainingData, load_training_data
 from weatherman.steps.prefix_tree import decide_sharing
 from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
@@ -57,6 +61,7 @@ def _train(run: Run, stop: StopRequest) -> int:
             write_report(run.output_dir)
         messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
         return 0
+    kind = usable_tracker(config.report_to)
     run.phase("reading the data")
     messages.say(_tag(config), "Reading model and data (the first time takes a minute)")
     data = load_training_data(config)
@@ -64,14 +69,19 @@ def _train(run: Run, stop: StopRequest) -> int:
     num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
     sharing = print_plan(config, data, num_steps)
     engine = start_engine(config, run, data, sharing=sharing)
-    with stop.finishing_the_step(run.note_stopping):
-        if _train_steps(config, run, data, engine, num_steps, stop):
-            save_final_adapter(run.output_dir, engine, config, data, run.task, num_steps)
-    if stop.exit_code:
-        run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
-        return stop.exit_code
-    _measure(config, run, data, engine, num_steps)
-    run.record_finished()
+    with closing(_open_tracker(kind, config, run), stop) as tracker:
+        with stop.finishing_the_step(run.note_stopping):
+            if _train_steps(config, run, data, engine, num_steps, tracker, stop):
+                save_final_adapter(run.output_dir, engine, config, data, run.task, num_steps)
+        if stop.exit_code:
+            run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
+            return stop.exit_code
+        _measure(config, run, data, engine, num_steps, tracker)
+        run.record_finished()
+    return _tell_result(config, run)
+
+
+def _tell_result(config: TrainingConfig, run: Run) -> int:
     peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
     messages.say(f"{_tag(config)}-COMPLETE", peak)
     if report := write_report(run.output_dir):
@@ -80,7 +90,9 @@ def _train(run: Run, stop: StopRequest) -> int:
     return 0
 
 
-def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int) -> None:
+def _measure(
+    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int, tracker: Tracker
+) -> None:
     """Show what training did; the adapter is saved already, and its card gets the figures."""
     run.phase(MEASURING)
     messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
@@ -88,7 +100,8 @@ def _measure(config: TrainingConfig, run: Run, data: TrainingData, engine: Engin
     run.record_validation(0, before.validation_loss)
     after = measure_effect(run.output_dir, engine, config, data, run.task, adapter=True)
     run.record_validation(num_steps, after.validation_loss)
-    write_model_card(run.output_dir / ADAPTER, config, num_steps, before, after)
+    write_model_card(run.output_dir, config, data_facts(config, data), num_steps, before, after)
+    track_effect(tracker, num_steps, before, after)
     report_effect(f"{_tag(config)}-COMPLETE", before, after)
 
 
@@ -111,8 +124,9 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
     messages.say(
         tag,
-        f"Plan: {len(data.train):,} examples ({num_tokens:,} tokens, {num_supervised:,} trained on), "
-        f"{num_steps} steps of {batch_size} ({epochs:.1f} epochs), {len(data.validation):,} for validation",
+        f"Plan: {describe_examples(count_conversations(data.train), len(data.train))}; {num_tokens:,} tokens, "
+        f"{num_supervised:,} of them trained on; {num_steps} steps of {batch_size} ({epochs:.1f} epochs), "
+        f"{len(data.validation):,} for validation",
     )
     messages.say(
         tag,
@@ -153,7 +167,13 @@ def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharin
 
 
 def _train_steps(
-    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int, stop: StopRequest
+    config: TrainingConfig,
+    run: Run,
+    data: TrainingData,
+    engine: Engine,
+    num_steps: int,
+    tracker: Tracker,
+    stop: StopRequest,
 ) -> bool:
     """Run the steps that are left.
 
@@ -169,26 +189,21 @@ def _train_steps(
         last_step=num_steps,
     )
     pace, unsaved = Pace(first_step, num_steps), None
-    tracker = _open_tracker(config, run)
+    per_epoch = steps_per_epoch(len(data.train), config.effective_batch_size)
     run.phase(TRAINING)
     with ProgressDisplay(tag, num_steps, first_step, config.logging_steps) as show:
         for plan, upcoming in with_next(plans):
             if stop.exit_code:
                 break
             began_s = time.monotonic()
-            rate = learning_rate(
-                plan.step,
-                num_steps=num_steps,
-                base=config.learning_rate,
-                warmup_ratio=config.warmup_ratio,
-                kind=config.lr_scheduler_type,
-            )
+            rate = _rate(config, plan.step, num_steps)
             if upcoming:
                 engine.prepare(upcoming)
             result = engine.step(plan, rate)
             unsaved = plan
             pace.add(result.num_effective_tokens, time.monotonic() - began_s)
-            tracker.log(plan.step, run.record_step(plan, result, rate, pace, num_steps, engine.peak_memory_bytes()))
+            epoch, peak_bytes = plan.step / per_epoch, engine.peak_memory_bytes()
+            tracker.log(plan.step, run.record_step(plan, epoch, result, rate, pace, num_steps, peak_bytes))
             show.step(plan.step, result.loss, pace)
             if pace.num_steps == PACE_STEPS:
                 messages.say(
@@ -201,20 +216,32 @@ def _train_steps(
                 unsaved = None
     if unsaved:
         run.save(engine, unsaved)
-    tracker.finish(stop.exit_code)
     return not stop.exit_code
 
 
-def _open_tracker(config: TrainingConfig, run: Run) -> Tracker:
-    tracker = start_tracker(
-        config.report_to,
+def _rate(config: TrainingConfig, step: int, num_steps: int) -> float:
+    return learning_rate(
+        step,
+        num_steps=num_steps,
+        base=config.learning_rate,
+        warmup_ratio=config.warmup_ratio,
+        kind=config.lr_scheduler_type,
+    )
+
+
+def _open_tracker(kind: str, config: TrainingConfig, run: Run) -> Tracker:
+    wanted = Wanted(
         project=config.project_name,
         run_name=config.run_name,
         run_id=run.run_id,
         folder=run.output_dir,
         config=config.model_dump(mode="json"),
+        first_step=run.resumed_step + 1,
     )
-    run.tracker_started(tracker.url)
+    tracker = start_tracker(kind, wanted)
+    run.tracker_started(kind, tracker.url, tracker.command)
+    if tracker.command:
+        messages.say(_tag(config), f"Look at this run beside the others: {tracker.command}")
     return tracker
 
 

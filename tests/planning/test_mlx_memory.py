@@ -12,13 +12,22 @@ from weatherman.engine import choose
 from weatherman.engine.choose import choose_engine
 from weatherman.errors import WeathermanError
 from weatherman.models.shape import KNOWN, model_shape
+from weatherman.planning.limits import memory_limit
 from weatherman.planning.memory import GIB
 from weatherman.planning.mlx_memory import estimate_mlx_memory, uses_mlx, weight_bytes
-from weatherman.planning.plan import held_by_step, make_plan, memory_limit, worst_case_memory
+from weatherman.planning.plan import held_by_step, make_plan, run_memory
 from weatherman.planning.time import estimate_time
 
 MISTRAL = KNOWN["mistralai/Mistral-7B-Instruct-v0.3"]
 SMALL = ROOT / "configs/training_config_m4_16gb.yaml"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> list[str]:
+    """The first conversations of the shipped data, as overrides."""
+    rows = (ROOT / "data/synthetic/final_train.jsonl").read_text().splitlines()[:64]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    return [f"{side}_file={tmp_path}/rows.jsonl" for side in ("train", "validation")]
 
 
 def test_four_bits_in_groups_of_64_are_four_and_a_half() -> None:
@@ -29,20 +38,20 @@ def test_four_bits_in_groups_of_64_are_four_and_a_half() -> None:
 
 
 @pytest.mark.parametrize("gigabytes", [16, 24, None])
-def test_the_16_gb_configuration_fits_a_16_gb_mac(gigabytes: int | None) -> None:
-    config = load_config(SMALL)
+def test_the_16_gb_configuration_fits_a_16_gb_mac(gigabytes: int | None, data: list[str]) -> None:
+    config = load_config(SMALL, data)
     limit = memory_limit(config, gigabytes and gigabytes * GIB)
-    memory = worst_case_memory(config, limit)
+    memory = run_memory(config, limit)
     assert memory.total < min(limit, 11.5 * GIB)
     assert 3.7 * GIB < memory.weights < 3.9 * GIB
     assert limit / GIB == pytest.approx(0.72 * (gigabytes or 16), abs=0.01)
 
 
-def test_the_large_configuration_fits_32_gb_on_either_engine() -> None:
+def test_the_large_configuration_fits_32_gb_on_either_engine(data: list[str]) -> None:
     for overrides in ((), ("engine=mlx", "device=auto")):
-        config = load_config(ROOT / "configs/training_config_m4.yaml", overrides)
+        config = load_config(ROOT / "configs/training_config_m4.yaml", (*data, *overrides))
         limit = memory_limit(config, 32 * GIB)
-        assert worst_case_memory(config, limit).total < limit
+        assert run_memory(config, limit).total < limit
         assert uses_mlx(config) == bool(overrides)
 
 
@@ -96,11 +105,10 @@ def test_the_plan_names_the_chip_and_the_others() -> None:
     assert estimate_time(config, MISTRAL, 10)[1][0].startswith("time is an estimate: an M4: 4.6 TFLOP/s")
 
 
-def test_a_plan_of_the_small_mac_counts_one_pass_at_a_time(tmp_path: Path) -> None:
-    rows = (ROOT / "data/synthetic/final_train.jsonl").read_text().splitlines()[:64]
-    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
-    data = [f"{side}_file={tmp_path}/rows.jsonl" for side in ("train", "validation")]
+def test_a_plan_of_the_small_mac_counts_one_pass_at_a_time(data: list[str]) -> None:
     plan = make_plan(load_config(SMALL, data), device_bytes=16 * GIB)
     assert plan.fits
     assert plan.max_tokens_per_chunk == 256
-    assert plan.memory.total <= worst_case_memory(load_config(SMALL), plan.memory_limit_bytes).total
+    assert plan.memory == run_memory(load_config(SMALL, data), plan.memory_limit_bytes)
+    larger = make_plan(load_config(SMALL, (*data, "max_tokens_per_chunk=1024")), device_bytes=16 * GIB)
+    assert larger.memory.activations > 1.2 * plan.memory.activations

@@ -22,6 +22,7 @@ from weatherman.report import page as module
 from weatherman.report.charts import chart, moving_mean, nice_ticks, thin_out
 from weatherman.report.page import make_report, render_page, write_report
 from weatherman.report.run_data import read_run
+from weatherman.run.spending import Spending
 
 EVIL = "<script>alert(1)</script>\"'&\x1b[2J"
 
@@ -114,8 +115,8 @@ def test_figures_are_those_of_the_folder(tmp_path: Path) -> None:
     assert sorted(data.steps) == list(range(1, 31))
     assert data.steps[16]["loss"] == pytest.approx(3 / 2.6 + 0.2)  # of the second attempt, which counts
     assert data.num_tokens == 35_000
-    assert data.busy_s == (10 + 10) * 60
-    assert data.cost == (3.0, pytest.approx(1.0))
+    assert data.spending == Spending((10 + 10) * 60, pytest.approx(1.0))
+    assert data.spending.hourly_rate == pytest.approx(3.0)
     assert data.resumed_steps == [15]
     text = Page(render_page(data)).text
     for figure in ("1.2500", "-1.2500 from 2.5000", "18 of 20", "1 before", "30", "in 2 attempts", "35,000 tokens in all",

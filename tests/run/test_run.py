@@ -159,6 +159,6 @@ def test_facts_of_this_machine() -> None:
 
 def test_state_starts_from_nothing(tmp_path: Path) -> None:
     with open_run(config_for(tmp_path / "r"), [], reset_crash_loop=False) as run:
-        assert (run.resumed_step, run.last_step, run.finished, run.cost_so_far) == (0, 0, False, None)
+        assert (run.resumed_step, run.last_step, run.finished) == (0, 0, False)
         assert isinstance(run.state, ResumeState)
         run.record_finished()

@@ -40,7 +40,7 @@ from weatherman.run.events import StatusFile
 from weatherman.run.lock import run_lock
 with run_lock(Path(sys.argv[1])):
     StatusFile(Path(sys.argv[1]), 2, command="weatherman train -c a.yaml").write(
-        state=sys.argv[2], step=3, total=10, loss=1.5, tokens_per_s=250.0, eta_s=100.0, cost_so_far=0.5)
+        state=sys.argv[2], step=3, total=10, loss=1.5, tokens_per_s=250.0, eta_s=100.0)
     print("written", flush=True)
     time.sleep(60)
 """
@@ -240,7 +240,7 @@ def test_lines_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
         assert show_status(tmp_path) == 0
         assert capsys.readouterr().out.splitlines() == [
             f"[STATUS] {tmp_path}: running, step 3 of 10 (30%), attempt 2",
-            "[STATUS] loss 1.5000 · 250 tokens/s · 2 min left · $0.50 so far",
+            "[STATUS] loss 1.5000 · 250 tokens/s · 2 min left",
             "[STATUS] Last verified checkpoint: checkpoint-2",
             f"[STATUS] Next: weatherman status {tmp_path} --watch",
         ]

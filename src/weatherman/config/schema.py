@@ -131,7 +131,7 @@ class TrainingConfig(BaseModel):
     """Tokens that go through the model together; null: chosen from the device's memory."""
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """CPU threads of PyTorch; null: its choice. Fixed for the run, since it decides the last bit. MLX has its own."""
-    report_to: Literal["none", "wandb", "trackio"] = "none"
+    report_to: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Where metrics are sent besides events.jsonl."""
     project_name: Slug = "weatherman-lora"
     """The tracker's project."""

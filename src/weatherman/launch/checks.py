@@ -18,7 +18,7 @@ from weatherman.launch.session_record import LOGS, RECORD_FILE, SESSION, read_re
 from weatherman.launch.watch import Expectation, expect
 from weatherman.planning.plan import make_plan
 from weatherman.planning.plan_report import report_plan
-from weatherman.preflight.config_check import device_bytes
+from weatherman.preflight.config_check import device_bytes, planned
 from weatherman.preflight.finding import Finding, as_rehearsal
 from weatherman.preflight.report import report
 from weatherman.preflight.runner import run_checks
@@ -93,10 +93,8 @@ def plan(options: LaunchOptions, config: TrainingConfig, overrides: Sequence[str
         WeathermanError: the data cannot be read.
     """
     target = Target(options.platform, options.config, tuple(overrides), options.rehearse)
-    if options.rehearse:  # not the platform's device: the stand-in's figures there would say nothing
-        config = config.model_copy(update={"device": "cpu"})
     try:
-        made = make_plan(config, device_bytes=device_bytes(target))
+        made = make_plan(planned(target, config), device_bytes=device_bytes(target))
     except WeathermanError as problem:
         if problem.code != "plan.model":  # data that cannot be read will not be read by the trainer either
             raise

@@ -17,6 +17,7 @@ from weatherman.launch.rehearsal import as_override, rehearsal_overrides
 from weatherman.launch.session_record import LOGS, Job
 from weatherman.preflight.probe import SystemProbe
 from weatherman.preflight.target import Platform, default_config
+from weatherman.run.tracking import CHECKED_VARIABLE
 
 NAMES: dict[Platform, str] = {"h100": "H100", "m4": "M4", "cpu": "DEMO"}
 _SCRIPTS: dict[Platform, str] = {"h100": "train_h100_runpod.sh", "m4": "train_m4_local.sh"}
@@ -100,7 +101,7 @@ def make_job(options: LaunchOptions, overrides: Sequence[str], run: Path) -> Job
         command += ["--set", override]
     if options.reset_crash_loop:
         command.append("--reset-crash-loop")
-    environ = {**os.environ, "WEATHERMAN_COMMAND": same_command(options), "PYTHONUTF8": "1"}
+    environ = {**os.environ, "WEATHERMAN_COMMAND": same_command(options), CHECKED_VARIABLE: "1", "PYTHONUTF8": "1"}
     how = "foreground" if options.foreground else "tmux"
     return Job(
         token=secrets.token_hex(8), how=how, command=command, environ=environ, folder=str(options.project),

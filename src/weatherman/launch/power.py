@@ -97,7 +97,7 @@ def keep_awake(pid: int) -> subprocess.Popen[bytes] | None:
 
 
 class Health:
-    """Watches a long run on a Mac: sleep, heat, swapping, and a throughput that decays. Each is told once until it is over.
+    """Watches a long run on a Mac: sleep, heat, swapping, falling throughput. Each is told once until it is over.
 
     Args:
         probe: how the machine is asked.
@@ -143,7 +143,7 @@ class Health:
         grown = now - self._swap_bytes
         if grown > _SWAP_GROWTH_BYTES and not self._swapping:
             messages.warning(
-                f"The Mac swaps: {grown / 2**30:.1f} GB more than when training began, which makes it slow. Hint: close "
+                f"The Mac swaps: {grown / 2**30:.1f} GB more than when training began, which is slow. Hint: close "
                 "other programs; or stop it and go on with half the max_tokens_per_chunk."
             )
         self._swapping = grown > _SWAP_GROWTH_BYTES

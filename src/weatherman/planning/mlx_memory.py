@@ -30,6 +30,11 @@ def uses_mlx(config: TrainingConfig) -> bool:
     return choose_engine(config, apple_silicon=config.platform == "m4" or None) == "mlx"
 
 
+def engine_words(config: TrainingConfig) -> list[str]:
+    """Say that a plan is for MLX; nothing for PyTorch."""
+    return [f"MLX computes (engine: {config.engine}, quantization: {config.quantization})"] if uses_mlx(config) else []
+
+
 def weight_bytes(config: TrainingConfig, shape: ModelShape) -> int:
     """What the frozen base takes: packed groups of 64 with a scale and a bias each where it is quantised."""
     if config.quantization not in MLX_QUANTIZATIONS:

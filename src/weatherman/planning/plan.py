@@ -15,10 +15,11 @@ from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_tok
 from weatherman.errors import WeathermanError
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
-from weatherman.planning.memory import GIB, Held, Memory, held_by_padding, held_by_tree, merges_weights
-from weatherman.planning.mlx_memory import MAC_SHARE, peak_memory, uses_mlx, weight_bytes
+from weatherman.planning.limits import memory_limit
+from weatherman.planning.memory import Held, Memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.mlx_memory import engine_words, peak_memory, uses_mlx, weight_bytes
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
-from weatherman.records import Rendered
+from weatherman.records import Rendered, count_conversations
 from weatherman.rendering.render_file import render_file
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, choose_template
@@ -26,11 +27,8 @@ from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, build_tree, decide_sharing
 from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
 
-MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
-_SMALL_MAC_BYTES = 16 * GIB  # what a quantised base is planned for where the Mac is not there
 HOURLY_RATES = (2.0, 3.0)
 _SAMPLED_STEPS = 8
-_KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +41,7 @@ class Plan:
     model: str
     device: str
     tokens_are: str
+    num_conversations: int
     num_examples: int
     num_dropped: int
     num_tokens: int
@@ -117,43 +116,34 @@ def plan_workers(config: TrainingConfig, budget: int) -> int:
     )
 
 
-def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
-    """What a run may use: 70 GB on an H100, 28 on an M4 with 32; in the same proportion of a device that is smaller.
+def run_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
+    """The peak of a run on its real data: what `make_plan` says of it, without the rest.
 
     Args:
-        config: whose platform counts.
-        device_bytes: the memory of the device that is there; None if that is not known.
+        config: the configuration.
+        limit_bytes: what may be used; an engine that chooses its passes by itself goes by that.
+
+    Raises:
+        WeathermanError: the data cannot be read, or the model's shape is not known.
     """
-    if config.platform == "demo":
-        return device_bytes or _machine_memory_bytes()
-    limit = MEMORY_LIMIT_GB[config.platform] * GIB
-    if config.platform == "m4" and uses_mlx(config):
-        planned = _SMALL_MAC_BYTES if config.quantization != "none" else None
-        there = device_bytes or planned
-        return int(min(limit, there * MAC_SHARE)) if there else int(limit)
-    if device_bytes is not None:
-        reserved = 10 * GIB if config.platform == "h100" else 4 * GIB
-        limit = min(limit, max(device_bytes * 7 / 8, device_bytes - reserved))
-    return int(limit)
+    require_shape(config)
+    examples, _, _ = read_examples(config)
+    batch = config.effective_batch_size
+    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    share, _ = decide_sharing(examples, batch, config.seed)
+    sharing = share if config.sharing == "auto" else config.sharing == "on"
+    return _steps_memory(config, examples, num_steps, sharing, limit_bytes)[0]
 
 
-def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
-    """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
+def _steps_memory(
+    config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, limit_bytes: int
+) -> tuple[Memory, float]:
+    """The peak over a few steps, and computed tokens per trained one."""
     shape = require_shape(config)
-    length, budget = config.max_seq_length, chunk_tokens(config, shape, limit_bytes)
-    if uses_mlx(config):
-        tokens = min(budget, length)
-        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, length)
-    elif config.sharing == "off":
-        size = config.per_device_train_batch_size
-        held = held_by_padding([length] * size, size * length)
-    else:
-        num_workers = plan_workers(config, budget)
-        each = HELD_PASSES * budget // num_workers  # of branches that part at the root each worker holds its own trunks
-        trunk = length if config.recomputes else num_workers * min(length, each)
-        tokens = budget + trunk
-        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
-    return peak_memory(config, shape, held)
+    budget = chunk_tokens(config, shape, limit_bytes)
+    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    memories = [peak_memory(config, shape, held) for held in moments]
+    return max(memories, key=lambda memory: memory.total), computed_per_effective
 
 
 def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: str | None = None) -> Plan:
@@ -176,9 +166,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
     num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
     share, factor = decide_sharing(examples, batch, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
-    budget = chunk_tokens(config, shape, limit)
-    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
-    memories = [peak_memory(config, shape, held) for held in moments]
+    memory, computed_per_effective = _steps_memory(config, examples, num_steps, sharing, limit)
     num_tokens = sum(len(example.ids) for example in examples)
     num_epochs = num_steps * batch / len(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
@@ -187,6 +175,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
         model=config.model_name_or_path,
         device=run_device(config),
         tokens_are="estimated" if assumptions else "counted",
+        num_conversations=count_conversations(examples),
         num_examples=len(examples),
         num_dropped=num_dropped,
         num_tokens=num_tokens,
@@ -197,12 +186,17 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
         sharing=sharing,
         share_factor=factor,
         num_computed_tokens=num_computed,
-        max_tokens_per_chunk=budget if sharing else None,
-        memory=max(memories, key=lambda memory: memory.total),
+        max_tokens_per_chunk=chunk_tokens(config, shape, limit) if sharing else None,
+        memory=memory,
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
-        assumptions=[*assumptions, *speed, "validation, tool-call evaluation and loading the model are not counted"],
+        assumptions=[
+            *assumptions,
+            *engine_words(config),
+            *speed,
+            "validation, tool-call evaluation and loading the model are not counted",
+        ],
     )
 
 
@@ -286,7 +280,3 @@ def _rates(config: TrainingConfig) -> tuple[float, float] | None:
 def _num_cpus() -> int:
     """The CPUs that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _machine_memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _PLATFORM_OF_CONFIG: dict[str, Platform] = {"h100": "h100", "m4": "m4", "demo": "cpu"}
 _NEEDED = ("pydantic", "PyYAML", "numpy")
+_NEEDED_FOR_DATA = ("tokenizers", "jsonschema", "huggingface_hub")
 
 
 def check_config(target: Target) -> Iterator[Finding]:
@@ -104,18 +105,30 @@ def device_bytes(target: Target) -> int | None:
     return memory_bytes(target.probe) if target.platform == "m4" else None
 
 
+def planned(target: Target, config: TrainingConfig) -> TrainingConfig:
+    """The configuration that is planned with: a rehearsal runs its small model here, on the processor."""
+    return config.model_copy(update={"device": "cpu"}) if target.rehearse else config
+
+
 def check_memory(target: Target, config: TrainingConfig) -> Finding:
-    """The estimated peak against what the platform, or the smaller device that is there, offers."""
-    from weatherman.planning.plan import memory_limit, worst_case_memory
+    """The plan's peak against what the platform, or the smaller device that is there, offers.
+
+    The first time takes as long as reading the data does; what was read is kept for the plan and the run.
+    """
+    if missing := [name for name in _NEEDED_FOR_DATA if installed_version(name) is None]:
+        text = f"the memory cannot be estimated before {', '.join(missing)} is installed"
+        return unknown("config.memory", text, f"run {SETUP[target.platform]}")
+    from weatherman.planning.limits import memory_limit
+    from weatherman.planning.plan import run_memory
 
     limit = memory_limit(config, device_bytes(target))
     try:
-        memory = worst_case_memory(config, limit)
+        memory = run_memory(planned(target, config), limit)
     except WeathermanError as problem:
         return unknown("config.memory", problem.message.rstrip("."), problem.hint)
     gib = 2**30
     text = (
-        f"{memory.total / gib:.1f} GB of memory estimated at most, {limit / gib:.0f} GB may be used "
+        f"{memory.total / gib:.1f} GB of memory estimated at its peak, {limit / gib:.0f} GB may be used "
         f"(in GB: weights {memory.weights / gib:.1f}, adapter and optimizer "
         f"{(memory.adapter + memory.optimizer) / gib:.1f}, activations {memory.activations / gib:.1f}, "
         f"logits and runtime {(memory.logits + memory.runtime) / gib:.1f})"

@@ -123,8 +123,9 @@ def _facts(data: RunData) -> str:
     if data.steps:
         attempts = f"in {len(data.spans)} attempts" if len(data.spans) > 1 else ""
         facts.append(("Steps", f"{max(data.steps):,}", attempts))
-    if data.busy_s:
-        facts.append(("Time", format_duration(data.busy_s), "all attempts together" if len(data.spans) > 1 else ""))
+    spent = data.spending
+    if spent.busy_s:
+        facts.append(("Time", format_duration(spent.busy_s), "all attempts together" if len(data.spans) > 1 else ""))
     speeds = [value for _, value in data.series("tokens_per_s")]
     if speeds:
         median = sorted(speeds)[len(speeds) // 2]
@@ -132,9 +133,9 @@ def _facts(data: RunData) -> str:
     memory = [value for _, value in data.series("peak_memory_bytes")]
     if memory:
         facts.append(("Peak memory", f"{max(memory) / _GIB:.1f} GB", ""))
-    cost = data.cost
-    small = f"${cost[0]:.2f} an hour × {data.busy_s / 3600:.2f} h" if cost else "no hourly_rate was given"
-    facts.append(("Cost", f"${cost[1]:.2f}" if cost else "–", small))
+    rate = spent.hourly_rate
+    small = f"${rate:.2f} an hour × {spent.busy_s / 3600:.2f} h" if rate else "no hourly_rate was given"
+    facts.append(("Cost", f"${spent.dollars:.2f}" if rate else "–", small))
     cells = (f"<div><dt>{_e(n)}</dt><dd>{_e(v)}<small>{_e(s)}</small></dd></div>" for n, v, s in facts)
     return f'<dl class="facts">{"".join(cells)}</dl>'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from weatherman.effect.effect import Effect, read_effects
 from weatherman.run.events import EVENTS_FILE, read_events
+from weatherman.run.spending import RUN_FILE, Spending, attempt_spans, seconds_of
 from weatherman.run.status import read_status
 from weatherman.system.atomic import read_json_object
 
@@ -42,6 +42,7 @@ class RunData:
         validation: (step, loss).
         moments: what happened, in order.
         spans: first and last second of each attempt.
+        spending: time and money.
         resumed_steps: the steps after which an attempt went on.
         num_tokens: effective tokens of all steps executed, repeated ones included.
         effects: "before" and "after".
@@ -54,6 +55,7 @@ class RunData:
     validation: list[tuple[int, float]] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)
+    spending: Spending = field(default_factory=lambda: Spending(0.0, None))
     resumed_steps: list[int] = field(default_factory=list)
     num_tokens: int = 0
     effects: dict[str, Effect] = field(default_factory=dict)
@@ -62,17 +64,6 @@ class RunData:
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         return _object(self.run.get("config"))
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds of all attempts together."""
-        return sum(end - begin for begin, end in self.spans.values())
-
-    @property
-    def cost(self) -> tuple[float, float] | None:
-        """Dollars an hour, and dollars in all; None without an hourly rate."""
-        rate = finite(self.config.get("hourly_rate"))
-        return None if rate is None else (rate, rate * self.busy_s / 3600)
 
     def series(self, name: str) -> list[tuple[float, float]]:
         """A field over the steps."""
@@ -87,11 +78,14 @@ def read_run(run_dir: Path) -> RunData:
     """
     status = read_status(run_dir)
     try:
-        run = read_json_object(run_dir / "run.json", _MAX_BYTES)
+        run = read_json_object(run_dir / RUN_FILE, _MAX_BYTES)
     except (OSError, ValueError):
         run = {}
     data = RunData(name=run_dir.resolve().name, state=status.state, run=run)
-    for event in read_events(run_dir / EVENTS_FILE):
+    data.spending = Spending(status.busy_s, status.cost_so_far)
+    events = list(read_events(run_dir / EVENTS_FILE))
+    data.spans = attempt_spans(events)
+    for event in events:
         _take(data, event)
     data.effects = read_effects(run_dir)
     name = data.config.get("run_name")
@@ -101,11 +95,8 @@ def read_run(run_dir: Path) -> RunData:
 
 
 def _take(data: RunData, event: dict[str, Any]) -> None:
-    at, attempt, kind = _seconds(event.get("time")), _whole(event.get("attempt")) or 1, str(event["kind"])
+    at, attempt, kind = seconds_of(event.get("time")), _whole(event.get("attempt")) or 1, str(event["kind"])
     step = _whole(event.get("step"))
-    if at is not None:
-        begin, end = data.spans.get(attempt, (at, at))
-        data.spans[attempt] = (min(begin, at), max(end, at))
     if kind == "step" and step is not None:
         numbers = {name: finite(event.get(name)) for name in _STEP_FIELDS}
         data.steps[step] = {name: number for name, number in numbers.items() if number is not None}
@@ -133,13 +124,6 @@ def _told(kind: str, event: dict[str, Any], step: int | None) -> str:
         "finish": f"finished after step {step}",
     }
     return words[kind]
-
-
-def _seconds(value: Any) -> float | None:
-    try:
-        return datetime.datetime.fromisoformat(str(value)).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def finite(value: Any) -> float | None:

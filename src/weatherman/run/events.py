@@ -158,7 +158,6 @@ class Heartbeat:
         tokens_per_s: effective tokens per second.
         eta_s: seconds left.
         last_checkpoint: name of the last checkpoint's folder.
-        cost_so_far: dollars, where an hourly rate is known.
         message: what is being done, or what went wrong.
         next_action: a command, where the state alone does not tell it.
         command: the command that starts, and goes on with, this run.
@@ -181,7 +180,6 @@ class Heartbeat:
     tokens_per_s: float | None = None
     eta_s: float | None = None
     last_checkpoint: str | None = None
-    cost_so_far: float | None = None
     message: str = ""
     next_action: str | None = None
     command: str | None = None

@@ -83,7 +83,6 @@ class Run:
     checkpoint: Checkpoint | None = None
     frozen: dict[str, Any] | None = None
     task: Task = field(default_factory=Task)
-    tracker_url: str | None = None
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
     _begun: bool = False
@@ -105,7 +104,8 @@ class Run:
             self._begun = False
             return
         self.status.write(state="starting", step=self.state.last_step, message="starting", exit_code=None)
-        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id)
+        rate = self.config.hourly_rate
+        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id, hourly_rate=rate)
         self.checkpoint, moved = newest_verified(self.output_dir, self.run_id, expected=self.state.last_checkpoint)
         for one in moved:
             self.events.emit("quarantine", name=one.name, reason=one.reason)
@@ -177,15 +177,21 @@ class Run:
         self.status.write(state="running", message=message, patience_s=patience_s)
         self.events.emit("phase", message=message)
 
-    def tracker_started(self, url: str | None) -> None:
+    def tracker_started(self, kind: str, url: str | None, command: str | None) -> None:
         """Record where the tracker shows this run."""
-        self.tracker_url = url
-        self.events.emit("tracker", tracker=self.config.report_to, url=url)
+        self.events.emit("tracker", tracker=kind, url=url, command=command)
 
     def record_step(
-        self, plan: StepPlan, result: StepResult, rate: float, pace: Pace, num_steps: int, peak_memory_bytes: int
+        self,
+        plan: StepPlan,
+        epoch: float,
+        result: StepResult,
+        rate: float,
+        pace: Pace,
+        num_steps: int,
+        peak_memory_bytes: int,
     ) -> dict[str, float]:
-        """Persist a completed step: progress first, then the record and the heartbeat.
+        """Persist a completed step: progress first, then the record and the heartbeat; `epoch` counts epochs done.
 
         Returns:
             The step's metrics, named for trackers.
@@ -193,12 +199,12 @@ class Run:
         resume.record_step(self.output_dir, self.state, plan.step)
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
         self.events.emit(
-            "step", step=plan.step, epoch=plan.epoch, learning_rate=rate, **asdict(result),
+            "step", step=plan.step, epoch=round(epoch, 6), learning_rate=rate, **asdict(result),
             tokens_per_s=round(pace.last_tokens_per_s, 2), peak_memory_bytes=self.peak_memory_bytes,
         )  # fmt: skip
         self.status.write(
             state="running", step=plan.step, total=num_steps, loss=result.loss, tokens_per_s=pace.tokens_per_s,
-            eta_s=pace.eta_s, cost_so_far=self.cost_so_far, message=self._doing,
+            eta_s=pace.eta_s, message=self._doing,
             patience_s=max(_MIN_PATIENCE_S, _STEPS_OF_PATIENCE * pace.mean_step_s),
         )  # fmt: skip
         return {
@@ -206,14 +212,8 @@ class Run:
             "train/grad_norm": result.grad_norm,
             "train/learning_rate": rate,
             "train/tokens_per_s": pace.last_tokens_per_s,
-            "train/epoch": float(plan.epoch),
+            "train/epoch": epoch,
         }
-
-    @property
-    def cost_so_far(self) -> float | None:
-        """Dollars of this attempt, where the hourly rate is known."""
-        rate = self.config.hourly_rate
-        return None if rate is None else round(rate * self.elapsed_s / 3600, 4)
 
     def record_validation(self, step: int, loss: float) -> None:
         """Record a validation loss."""

@@ -22,6 +22,7 @@ from weatherman.errors import WeathermanError
 from weatherman.progress import format_duration
 from weatherman.run.events import EVENTS_FILE, HEARTBEAT_FIELDS, STATUS_FILE, WRITTEN_STATES, Heartbeat, read_tail
 from weatherman.run.lock import LOCK_FILE, PATIENCE_S, read_holder
+from weatherman.run.spending import read_spending
 from weatherman.system.atomic import read_json_object
 from weatherman.system.clock import boot_id, since_boot_s
 from weatherman.system.process import identity, is_suspended
@@ -45,7 +46,9 @@ class RunStatus:
         loss: of the last step.
         tokens_per_s: effective tokens per second.
         eta_s: seconds left; None once it is over.
-        cost_so_far: dollars, where an hourly rate is known.
+        busy_s: seconds of all attempts together.
+        hourly_rate: dollars an hour, if known; the mean where attempts had several.
+        cost_so_far: dollars, where an hourly rate is known: rate x hours.
         last_verified_checkpoint: name of the newest checkpoint whose manifest and sizes are right.
         attempt: number of the last start.
         resume_count: starts since the last progress.
@@ -66,6 +69,8 @@ class RunStatus:
     loss: float | None = None
     tokens_per_s: float | None = None
     eta_s: float | None = None
+    busy_s: float = 0.0
+    hourly_rate: float | None = None
     cost_so_far: float | None = None
     last_verified_checkpoint: str | None = None
     attempt: int = 1
@@ -105,9 +110,11 @@ def read_status(run_dir: Path) -> RunStatus:
         beat = _heartbeat_from_events(run_dir)
     age_s = _age_s(beat)
     state, reason = _conclude(run_dir, beat, resume, age_s)
+    spent = read_spending(run_dir, until_s=None if state in ENDED else time.time())
     status = RunStatus(
         run=str(run_dir), state=state, reason=reason or problem, step=beat.step, total=beat.total, loss=beat.loss,
-        tokens_per_s=beat.tokens_per_s, eta_s=None if state in ENDED else beat.eta_s, cost_so_far=beat.cost_so_far,
+        tokens_per_s=beat.tokens_per_s, eta_s=None if state in ENDED else beat.eta_s,
+        busy_s=spent.busy_s, hourly_rate=spent.hourly_rate, cost_so_far=spent.dollars,
         last_verified_checkpoint=_last_verified(run_dir), attempt=beat.attempt,
         resume_count=resume.resume_count if resume else None, message=beat.message, exit_code=_exit_code(state, beat),
         host=beat.host, pid=beat.pid or None, age_s=None if age_s is None else round(age_s, 1),
@@ -133,7 +140,7 @@ def _read_heartbeat(run_dir: Path) -> tuple[Heartbeat | None, str]:
 
 
 _WHOLE = ("total", "exit_code")
-_NUMBERS = ("loss", "tokens_per_s", "eta_s", "cost_so_far")
+_NUMBERS = ("loss", "tokens_per_s", "eta_s")
 
 
 def _fits(name: str, value: Any, default: Heartbeat) -> bool:
