@@ -29,7 +29,7 @@ ROOMS = {
     "engine": "config steps models",
     "chat": "rendering task tools",
     "planning": "config rendering steps models engine",
-    "run": "system config rendering task steps models checkpoints engine",
+    "run": "system config rendering task steps models checkpoints engine planning",
     "export": "system data rendering task tools models engine",
     "effect": "system config task tools models engine run",
     "preflight": "config models planning run",

@@ -55,7 +55,7 @@ class TrainingConfig(BaseModel):
     engine: Literal["auto", "torch", "mlx"] = "auto"
     """What computes; `auto` takes MLX on Apple Silicon for a base in 4 or 8 bits, and PyTorch otherwise."""
     quantization: Literal["none", "4bit", "8bit", "nf4"] = "none"
-    """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64), or in NF4 (PyTorch on CUDA)."""
+    """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64); `nf4` is refused for now."""
     train_file: Line = "data/synthetic/final_train.jsonl"
     """Training conversations (chat JSONL)."""
     validation_file: Line = "data/synthetic/final_validation.jsonl"
@@ -141,6 +141,10 @@ class TrainingConfig(BaseModel):
     """Held-out prompts whose tool calls are judged before and after training."""
     hourly_rate: Annotated[float, Field(gt=0)] | None = None
     """The machine's price in dollars per hour, for the cost so far."""
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Minutes that the whole run may take; after its first steps it is shortened, once, to as many steps as fit."""
+    max_cost: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Dollars that the whole run may cost; needs `hourly_rate`, and works like `max_minutes`."""
 
     @field_validator("target_modules", "personas")
     @classmethod
@@ -166,6 +170,13 @@ class TrainingConfig(BaseModel):
         if kernel in ("flex", "flash") and info.data.get("engine") == "mlx":
             raise ValueError(f"{kernel} needs CUDA and engine is mlx")
         return kernel
+
+    @field_validator("max_cost")
+    @classmethod
+    def _cost_has_a_rate(cls, cost: float | None, info: ValidationInfo) -> float | None:
+        if cost is not None and info.data.get("hourly_rate") is None:
+            raise ValueError("it needs hourly_rate, which says how long that is")
+        return cost
 
     @property
     def recomputes(self) -> bool:

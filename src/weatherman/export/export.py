@@ -181,27 +181,28 @@ def _write_gguf(staging: Path, plan: ExportPlan) -> tuple[list[str], str]:
 
 
 def commands(exported: Exported, plan: ExportPlan) -> list[tuple[str, str]]:
-    """What to run next, as (purpose, command); llama.cpp's are given for its source folder `llama.cpp`."""
+    """What to run next, as (purpose, command); llama.cpp's are given for its source folder `llama.cpp`.
+
+    What was written already is not converted again.
+    """
     if plan.for_mlx:
         return mlx_commands(plan.place, exported.folder)
     folder, adapter = shlex.quote(str(exported.folder)), shlex.quote(str(plan.place.folder))
     base = shlex.quote(str(model_folder(plan.place.base_model)))
     made = MODEL_GGUF.format(plan.gguf)
-    model = f"{folder}/{made if made in exported.files else MODEL_GGUF.format('f16')}"
-    small = f"{folder}/{MODEL_GGUF.format('Q4_K_M')}"
+    has_model, has_adapter = made in exported.files, ADAPTER_GGUF in exported.files
+    model = f"{folder}/{made if has_model else MODEL_GGUF.format('f16')}"
+    lora = f"{folder}/{ADAPTER_GGUF if has_adapter else 'adapter-f16.gguf'}"
+    found = [("Ollama", f"cd {folder} && ollama create weatherman -f {MODELFILE} && ollama run weatherman")]
+    if not has_model:
+        command = f"python llama.cpp/convert_hf_to_gguf.py {folder}/{MERGED} --outtype f16 --outfile {model}"
+        found.append(("GGUF by llama.cpp itself, merged", command))
+    if not has_adapter:
+        command = f"python llama.cpp/convert_lora_to_gguf.py {adapter} --base {base} --outtype f16 --outfile {lora}"
+        found.append(("GGUF by llama.cpp itself, adapter alone", command))
     return [
-        ("Ollama", f"cd {folder} && ollama create weatherman -f {MODELFILE} && ollama run weatherman"),
-        (
-            "GGUF by llama.cpp itself, merged",
-            f"python llama.cpp/convert_hf_to_gguf.py {folder}/{MERGED} --outtype f16 --outfile "
-            f"{folder}/{MODEL_GGUF.format('f16')}",
-        ),
-        (
-            "GGUF by llama.cpp itself, adapter alone",
-            f"python llama.cpp/convert_lora_to_gguf.py {adapter} --base {base} --outtype f16 --outfile "
-            f"{folder}/adapter-f16.gguf",
-        ),
-        ("smaller", f"llama-quantize {model} {small} Q4_K_M"),
+        *found,
+        ("smaller", f"llama-quantize {model} {folder}/{MODEL_GGUF.format('Q4_K_M')} Q4_K_M"),
         ("serve", f"llama-server -m {model} --jinja"),
-        ("serve the base with the adapter", f"llama-server -m BASE.gguf --lora {folder}/{ADAPTER_GGUF} --jinja"),
+        ("serve the base with the adapter", f"llama-server -m BASE.gguf --lora {lora} --jinja"),
     ]

@@ -15,6 +15,7 @@ from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_tok
 from weatherman.errors import WeathermanError
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
+from weatherman.planning.budget import estimated_words
 from weatherman.planning.limits import memory_limit
 from weatherman.planning.memory import Held, Memory, held_by_padding, held_by_tree, merges_weights
 from weatherman.planning.mlx_memory import engine_words, peak_memory, uses_mlx, weight_bytes
@@ -35,6 +36,7 @@ _SAMPLED_STEPS = 8
 class Plan:
     """A run's plan. Sizes in bytes, times in seconds; a range is (low, high).
 
+    `budget` says what a budget of minutes or dollars will probably do; None without one.
     `tokens_are` is "counted" with the model's tokenizer, or "estimated" from the text where that is not there.
     """
 
@@ -57,6 +59,7 @@ class Plan:
     memory_limit_bytes: int
     time_s: tuple[float, float]
     hourly_rate: tuple[float, float] | None
+    budget: str | None = None
     assumptions: list[str] = field(default_factory=list)
 
     @property
@@ -191,6 +194,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
+        budget=estimated_words(config, num_steps, time_s),
         assumptions=[
             *assumptions,
             *engine_words(config),

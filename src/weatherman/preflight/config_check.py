@@ -68,11 +68,10 @@ def check_data(config: TrainingConfig) -> Iterator[Finding]:
             yield ok(f"config.{key.replace('_', '-')}", f"{name}: {size / 2**20:.1f} MB")
         else:
             text = f"{key} {name} is missing or empty"
-            yield fail(
-                f"config.{key.replace('_', '-')}",
-                text,
-                "run the command from the project's folder; the set-up script links data/processed to data/synthetic",
-            )
+            fix = "check its name, and run the command from the project's folder"
+            if "processed" in path.parts:
+                fix = "run the command from the project's folder; the set-up links data/processed to data/synthetic"
+            yield fail(f"config.{key.replace('_', '-')}", text, fix)
 
 
 def check_engine(target: Target, config: TrainingConfig) -> Iterator[Finding]:

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from weatherman import __version__, messages
+from weatherman.checkpoints.state import horizon_problem
 from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.training_data import DataIdentity, TrainingData
+from weatherman.system.atomic import read_json_object
 
 PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "mlx", "mlx-lm")
 # Keys that do not touch the adapter; all others are frozen by the first checkpoint.
@@ -44,6 +46,7 @@ MAY_CHANGE = frozenset(
         "engine",
     ]
 )
+MAX_BYTES = 2**22  # of run.json
 _ENGINE_FACTS = ("sharing", "attention", "num_threads", "max_tokens_per_chunk", "device", "dtype", "recomputes")
 
 
@@ -58,6 +61,16 @@ def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -
         "engine": {"name": _engine_name(info), **{name: getattr(info, name) for name in _ENGINE_FACTS}},
         "versions": package_versions(),
     }
+
+
+def recorded_horizon(run_file: Path, run_id: str, frozen: dict[str, Any]) -> dict[str, int] | None:
+    """The end that a budget settled for this very run, if `run.json` knows one that no checkpoint has yet."""
+    try:
+        known = read_json_object(run_file, MAX_BYTES)
+        same = known["run_id"] == run_id and known["frozen"] == {**frozen, "horizon": known["frozen"]["horizon"]}
+        return known["frozen"]["horizon"] if same and not horizon_problem(known["frozen"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: DataIdentity, output_dir: Path) -> None:
