@@ -279,5 +279,7 @@ def _check(
             key = str(error["loc"][0])
             if key not in undated:
                 place = places[key]
-                found.append((place.order, describe(error, place.words, schema, given=not place.shows_value)))
+                problem = describe(error, place.words, schema, given=not place.shows_value)
+                if str(problem) not in [str(one) for _, one in found]:  # a union tells it once a member
+                    found.append((place.order, problem))
     return None

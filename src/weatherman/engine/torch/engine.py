@@ -68,12 +68,8 @@ class TorchEngine:
         self._device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, self._device)
         base = base or load_model(config.model_name_or_path, config.model_revision, dtype, self._device)
-        if sharing and getattr(base.config, "sliding_window", None):
-            raise WeathermanError(
-                "model.sliding-window",
-                f"{config.model_name_or_path} uses a sliding attention window, which a prefix tree does not support.",
-                "set sharing: off.",
-            )
+        if sharing:
+            _refuse_sliding_window(base, config.model_name_or_path)
         self._model = add_adapter(base, config)
         self._causal = base
         dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing and config.lora_dropout else None
@@ -268,3 +264,12 @@ class TorchEngine:
         else:
             with self._model.disable_adapter():
                 yield
+
+
+def _refuse_sliding_window(base: PreTrainedModel, name: str) -> None:
+    if getattr(base.config, "sliding_window", None):
+        raise WeathermanError(
+            "model.sliding-window",
+            f"{name} uses a sliding attention window, which a prefix tree does not support.",
+            "set sharing: off.",
+        )
