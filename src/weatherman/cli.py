@@ -24,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 # These load torch, or start a process that does.
-COMPUTING = ("train", "launch", "chat", "compare", "export", "check", "doctor")
+COMPUTING = ("train", "tune", "launch", "chat", "compare", "export", "check", "doctor")
 for module in (data, template, training, launching, talk, tools, preflight, report):
     module.register(app)
 

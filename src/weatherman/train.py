@@ -22,6 +22,7 @@ from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.records import StepPlan
 from weatherman.report.page import REPORT_FILE, write_report
 from weatherman.run.announcement import line_tag, print_plan
+from weatherman.run.calibrate import calibrated
 from weatherman.run.finished import refuse_another_run
 from weatherman.run.opening import open_run
 from weatherman.run.run import MEASURING, TRAINING, Run
@@ -125,6 +126,9 @@ def _train(run: Run, stop: StopRequest) -> int:
 
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
     """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
+    if run.frozen is None:  # a run that goes on keeps what its first attempt found
+        run.phase("finding the fastest settings")
+        config = calibrated(config, data, line_tag(config), sharing=sharing)
     run.phase("loading the model", patience_s=3600)
     engine = open_engine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
     engine.prove_causality()

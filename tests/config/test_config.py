@@ -69,7 +69,7 @@ def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
         assert config.model_name_or_path == "mistralai/Mistral-7B-Instruct-v0.3"
         assert (config.dtype, config.lora_dropout, config.num_train_epochs) == ("bfloat16", 0.05, 3)
         assert (config.learning_rate, config.lr_scheduler_type, config.warmup_ratio) == (2e-4, "cosine", 0.03)
-        assert (config.max_grad_norm, config.report_to, config.gradient_checkpointing) == (1.0, "wandb", True)
+        assert (config.max_grad_norm, config.report_to, config.recomputes) == (1.0, "wandb", True)
         assert config.train_file == "data/processed/train.jsonl"
         assert config.validation_file == "data/processed/validation.jsonl"
     assert (h100.effective_batch_size, h100.save_steps, h100.max_seq_length, h100.device) == (16, 500, 4096, "cuda")
@@ -168,7 +168,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path):
         "c.yaml:1 lerning_rate: unknown key, did you mean learning_rate?",
         "c.yaml:2 lora_r: 128 is not allowed; allowed: a whole number from 8 to 64.",
         "c.yaml:4 lora_r: given twice (first on line 2).",
-        'c.yaml:5 report_to: "wanbd" is not allowed, did you mean wandb? allowed: one of none, wandb, trackio.',
+        'c.yaml:5 report_to: "wanbd" is not allowed, did you mean wandb? allowed: one of none, wandb, trackio, tensorboard.',
         'c.yaml:6 target_modules: "k_prj" is not allowed, did you mean k_proj? '
         "allowed: a list of 4 to 7 of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.",
         "--set save_total_limit=1 is not allowed; allowed: a whole number from 2 to 1000.",
@@ -213,8 +213,8 @@ def test_the_summary_counts_and_names_the_file(tmp_path):
         ("gradient_accumulation_steps: 0", "a whole number from 1 to 4096"),
         ("per_device_train_batch_size: 0", "a whole number from 1 to 4096"),
         ("seed: -1", "a whole number from 0 to 4294967295"),
-        ("gradient_checkpointing: yes", "true or false"),
-        ("gradient_checkpointing: 1", "true or false"),
+        ("gradient_checkpointing: yes", "true or false or auto"),
+        ("gradient_checkpointing: 1", "true or false or auto"),
         ("run_name: ''", "one line of text, at most 128 characters"),
         ('output_dir: "a\\nb"', "one line of text, at most 1,024 characters"),
         ('output_dir: "a\\0"', "one line of text, at most 1,024 characters"),

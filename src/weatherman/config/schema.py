@@ -63,7 +63,7 @@ class TrainingConfig(BaseModel):
     engine: Literal["auto", "torch", "mlx"] = "auto"
     """What computes; `auto` takes MLX on Apple Silicon for a base in 4 or 8 bits, and PyTorch otherwise."""
     quantization: Literal["none", "4bit", "8bit", "nf4"] = "none"
-    """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64), or in NF4 (PyTorch on CUDA)."""
+    """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64); `nf4` is refused for now."""
     train_file: Line = "data/synthetic/final_train.jsonl"
     """Training conversations: a file (JSON lines, a JSON list, `.gz`, `.zst`, Parquet, Arrow), a pattern, a folder, or
     several joined by ` + `, each with the share of its rows that is taken, `a.jsonl + b.jsonl=0.25`."""
@@ -135,10 +135,13 @@ class TrainingConfig(BaseModel):
     """A printed line every so many steps (when the output is not a terminal)."""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     """Validation every so many steps; null: only before and after."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: bool | Literal["auto"] = False
+    """Recompute activations in the backward pass: less memory, about a third more time; `auto`: where faster or
+    needed, as calibration finds on CUDA, and always where there is no calibration."""
+    calibration: Literal["auto", "off"] = "auto"
+    """`auto`: at the start of a run on CUDA, try the kernels and time the settings for at most 90 s; `off`: never."""
     attn_implementation: Literal["auto", "sdpa", "flex", "flash"] = "auto"
-    """The attention kernel on CUDA; `auto` takes what preflight found to work. CPU and MPS always use SDPA."""
+    """The attention kernel on CUDA; `auto` is the fastest that calibration found right. CPU and MPS always use SDPA."""
     sharing: Literal["auto", "on", "off"] = "auto"
     """Compute shared prefixes once (exact); `auto` decides by the data's measured share."""
     max_tokens_per_chunk: Annotated[int, Field(ge=64)] | None = None
@@ -199,6 +202,11 @@ class TrainingConfig(BaseModel):
         if cost is not None and info.data.get("hourly_rate") is None:
             raise ValueError("it needs hourly_rate, which says how long that is")
         return cost
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are recomputed; `auto` that was not calibrated takes the side that fits."""
+        return self.gradient_checkpointing is not False
 
     @property
     def effective_batch_size(self) -> int:
@@ -300,5 +308,7 @@ def _check(
             key = str(error["loc"][0])
             if key not in undated:
                 place = places[key]
-                found.append((place.order, describe(error, place.words, schema, given=not place.shows_value)))
+                problem = describe(error, place.words, schema, given=not place.shows_value)
+                if str(problem) not in [str(one) for _, one in found]:  # a union tells it once a member
+                    found.append((place.order, problem))
     return None

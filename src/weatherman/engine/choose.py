@@ -32,6 +32,12 @@ def choose_engine(config: TrainingConfig, *, apple_silicon: bool | None = None) 
     Raises:
         WeathermanError: no engine can do here what the configuration asks for.
     """
+    if config.quantization == "nf4":
+        raise WeathermanError(
+            "engine.nf4",
+            "quantization: nf4 is not built yet for PyTorch.",
+            "set quantization: none.",
+        )
     quantised = config.quantization in MLX_QUANTIZATIONS
     if config.engine != "auto":
         return config.engine

@@ -69,7 +69,7 @@ def estimate_mlx_memory(config: TrainingConfig, shape: ModelShape, held: Held) -
     inputs = _FLOAT * sum(shape.modules[name][0] for name in config.target_modules)  # LoRA's, widened to float32
     scores = _SCORE_COPIES * _FLOAT * shape.num_heads * held.scores
     layer = _LAYER_COPIES * held.tokens * (vectors + inputs) + scores
-    if config.gradient_checkpointing:
+    if config.recomputes:
         kept = layer + held.tokens * size * shape.hidden * shape.num_layers
     else:
         kept = layer + (shape.num_layers - 1) * (held.tokens * (vectors + inputs) + scores // _SCORE_COPIES * 2)

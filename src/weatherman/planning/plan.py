@@ -105,7 +105,7 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
         intermediate_size=shape.intermediate,
         num_layers=shape.num_layers,
         bytes_per_float=dtype_bytes(config),
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
     )
     return token_budget(run_device(config), limit_bytes - weight_bytes(config, shape), per_token)
 
@@ -116,7 +116,7 @@ def plan_workers(config: TrainingConfig, budget: int) -> int:
         return 1
     return choose_workers(
         merges=merges_weights(config, run_device(config), dtype_bytes(config)),
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
         budget=budget,
         num_threads=config.num_threads or _num_cpus(),
     )
@@ -272,7 +272,7 @@ def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool
         each = budget // num_workers
         least = MIN_SHARED_TOKENS if sharing else SHARES_NOTHING
         tree = build_tree(step, min_shared_tokens=least, max_segment_tokens=each)
-        most = 0 if uses_mlx(config) else None if config.gradient_checkpointing else HELD_PASSES * each
+        most = 0 if uses_mlx(config) else None if config.recomputes else HELD_PASSES * each
         return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
     size = config.per_device_train_batch_size
     rows = [step[begin : begin + size] for begin in range(0, len(step), size)]

@@ -41,12 +41,13 @@ MAY_CHANGE = frozenset(
         "num_threads",
         "max_tokens_per_chunk",
         "sharing",
+        "calibration",
         "platform",
         "engine",
     ]
 )
 MAX_BYTES = 2**22  # of run.json
-_ENGINE_FACTS = ("sharing", "attention", "num_threads", "max_tokens_per_chunk", "device", "dtype")
+_ENGINE_FACTS = ("sharing", "attention", "num_threads", "max_tokens_per_chunk", "device", "dtype", "recomputes")
 
 
 def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -> dict[str, Any]:
@@ -126,6 +127,10 @@ def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConf
         "max_tokens_per_chunk": began,
         "sharing": "on" if engine["sharing"] else "off",
     }
+    if config.gradient_checkpointing == "auto":
+        changes["gradient_checkpointing"] = engine.get("recomputes", True)
+    if config.attn_implementation == "auto" and engine["device"] == "cuda":
+        changes["attn_implementation"] = engine["attention"]
     return config.model_copy(update=changes)
 
 

@@ -57,7 +57,7 @@ class MlxEngine:
             target_modules=list(config.target_modules),
             seed=config.seed,
         )
-        recompute = config.gradient_checkpointing
+        recompute = config.recomputes
         self._decoder = Decoder(model, self._adapter, model.args.vocab_size, recompute, rope, dtype)
         self._optimizer = AdamW(config.adam_beta1, config.adam_beta2, config.adam_epsilon, config.weight_decay)
         self._optimizer.start(self._adapter.named())
