@@ -146,7 +146,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path):
         "c.yaml:1 lerning_rate: unknown key, did you mean learning_rate?",
         "c.yaml:2 lora_r: 128 is not allowed; allowed: a whole number from 8 to 64.",
         "c.yaml:4 lora_r: given twice (first on line 2).",
-        'c.yaml:5 report_to: "wanbd" is not allowed, did you mean wandb? allowed: one of none, wandb, trackio.',
+        'c.yaml:5 report_to: "wanbd" is not allowed, did you mean wandb? allowed: one of none, wandb, trackio, tensorboard.',
         'c.yaml:6 target_modules: "k_prj" is not allowed, did you mean k_proj? '
         "allowed: a list of 4 to 7 of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.",
         "--set save_total_limit=1 is not allowed; allowed: a whole number from 2 to 1000.",
