@@ -16,6 +16,7 @@ from weatherman.effect.model_card import data_facts
 from weatherman.effect.tracked import track_effect
 from weatherman.effect.warning_signs import warning_signs
 from weatherman.engine.base import Engine
+from weatherman.engine.choose import open_engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.records import StepPlan
 from weatherman.report.page import REPORT_FILE, write_report
@@ -119,10 +120,8 @@ def _train(run: Run, stop: StopRequest) -> int:
 
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
     """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
-    from weatherman.engine.torch.engine import TorchEngine
-
     run.phase("loading the model", patience_s=3600)
-    engine = TorchEngine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
+    engine = open_engine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
     engine.prove_causality()
     run.adopt_engine(engine, data)
     info = engine.info

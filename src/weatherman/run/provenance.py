@@ -19,7 +19,7 @@ from weatherman.errors import Problems, WeathermanError
 from weatherman.run.training_data import DataIdentity, TrainingData
 from weatherman.system.atomic import read_json_object
 
-PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "mlx", "mlx-lm")
 # Keys that do not touch the adapter; all others are frozen by the first checkpoint.
 MAY_CHANGE = frozenset(
     [
@@ -42,6 +42,7 @@ MAY_CHANGE = frozenset(
         "max_tokens_per_chunk",
         "sharing",
         "platform",
+        "engine",
     ]
 )
 MAX_BYTES = 2**22  # of run.json
@@ -55,8 +56,9 @@ def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -
         "config": settings,
         "data": data.train_hash,
         "template": data.template.hash,
+        "template_date": data.template.date,
         "tokenizer": data.tokenizer.hash,
-        "engine": {name: getattr(info, name) for name in _ENGINE_FACTS},
+        "engine": {"name": _engine_name(info), **{name: getattr(info, name) for name in _ENGINE_FACTS}},
         "versions": package_versions(),
     }
 
@@ -108,11 +110,20 @@ def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: DataIde
 
 
 def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConfig:
-    """The configuration with what the first attempt decided by itself: threads, token budget, sharing."""
+    """The configuration with what the first attempt decided by itself: threads, token budget (unless a smaller one is
+    asked for), sharing.
+    """
     engine = frozen["engine"]
+    began, wanted = engine["max_tokens_per_chunk"], config.max_tokens_per_chunk
+    if wanted and began and wanted < began:
+        messages.warning(
+            f"this run began with passes of {began:,} tokens and goes on with {wanted:,}; its last digits will differ "
+            "from an uninterrupted run's."
+        )
+        began = wanted
     changes = {
         "num_threads": engine["num_threads"],
-        "max_tokens_per_chunk": engine["max_tokens_per_chunk"],
+        "max_tokens_per_chunk": began,
         "sharing": "on" if engine["sharing"] else "off",
     }
     return config.model_copy(update=changes)
@@ -120,6 +131,12 @@ def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConf
 
 def warn_of_differences(frozen: dict[str, Any], info: EngineInfo) -> None:
     """Say where this machine or its packages differ from those that the run began with."""
+    began = frozen["engine"].get("name", "torch")  # a run that is older than the second engine
+    if began != (now := _engine_name(info)):
+        messages.warning(
+            f"this run began with the engine {began} and goes on with {now}: optimizer and adapter are taken over, and "
+            "its last digits will differ from an uninterrupted run's."
+        )
     for name in ("device", "dtype", "attention"):
         if frozen["engine"].get(name) != getattr(info, name):
             messages.warning(
@@ -134,6 +151,10 @@ def warn_of_differences(frozen: dict[str, Any], info: EngineInfo) -> None:
         messages.warning(
             f"packages have changed since this run began: {', '.join(changed)}; its last digits may differ."
         )
+
+
+def _engine_name(info: EngineInfo) -> str:
+    return info.backend.split()[0]
 
 
 def provenance(config: TrainingConfig, overrides: list[str], run_id: str, info: EngineInfo) -> dict[str, Any]:
