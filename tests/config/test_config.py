@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from weatherman.config.load import load_config
 from weatherman.config.reference import config_reference
-from weatherman.config.schema import MODULES, TrainingConfig, load_config, recommendations, resolved
+from weatherman.config.schema import MODULES, TrainingConfig, recommendations, resolved
 from weatherman.config.yaml_reader import parse_value, read_yaml
 from weatherman.errors import Problems, WeathermanError
 

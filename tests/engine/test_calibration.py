@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from command_line import weatherman
-from weatherman.config.schema import load_config
+from weatherman.config.load import load_config
 from weatherman.engine.calibration import (
     Calibration,
     Setting,

@@ -15,7 +15,8 @@ import pytest
 
 from launching import Receiver, serving, stand_in
 from machines import Output, TableProbe
-from weatherman.config.schema import TrainingConfig, load_config
+from weatherman.config.load import load_config
+from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
 from weatherman.launch import pod, power
 from weatherman.launch.job import LaunchOptions, enter_project, same_command

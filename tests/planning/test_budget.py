@@ -72,7 +72,7 @@ def test_steps_before_the_settling_keep_their_rate() -> None:
 
 
 def test_message_of_a_cost_without_a_rate_names_the_line(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from weatherman.config.schema import load_config
+    from weatherman.config.load import load_config
 
     path = tmp_path / "c.yaml"
     path.write_text("platform: demo\nmax_cost: 2.0\n")

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from machines import ROOT
-from weatherman.config.schema import TrainingConfig, load_config
+from weatherman.config.load import load_config
+from weatherman.config.schema import TrainingConfig
 from weatherman.engine import choose
 from weatherman.engine.choose import choose_engine
 from weatherman.errors import WeathermanError

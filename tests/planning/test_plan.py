@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from machines import ROOT, TableProbe, assert_grammar
-from weatherman.config.schema import TrainingConfig, load_config
+from weatherman.config.load import load_config
+from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
 from weatherman.models.shape import KNOWN, ModelShape, model_shape
 from weatherman.planning.limits import memory_limit

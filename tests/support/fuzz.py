@@ -32,7 +32,7 @@ from tiny_model import conversation
 from weatherman import messages
 from weatherman.checkpoints.manifest import verify_checkpoint
 from weatherman.checkpoints.resume import begin_attempt, read_resume
-from weatherman.config.schema import load_config
+from weatherman.config.load import load_config
 from weatherman.data.read import read_rows
 from weatherman.errors import WeathermanError
 from weatherman.rendering.render import render

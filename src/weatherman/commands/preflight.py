@@ -109,7 +109,7 @@ def plan(
 
     Example: weatherman plan --config configs/training_config_h100.yaml --set hourly_rate=2.69
     """
-    from weatherman.config.schema import load_config
+    from weatherman.config.load import load_config
     from weatherman.planning.plan import make_plan
     from weatherman.planning.plan_report import report_plan
     from weatherman.preflight.config_check import device_bytes

@@ -36,7 +36,7 @@ def train(
     Example: weatherman train --config configs/training_config_demo.yaml --set max_steps=20
     """
     from weatherman import messages
-    from weatherman.config.schema import load_config
+    from weatherman.config.load import load_config
     from weatherman.run.folder import next_run_folder
 
     messages.outlast_the_output()
@@ -65,7 +65,7 @@ def tune(
     import json
 
     from weatherman import messages
-    from weatherman.config.schema import load_config
+    from weatherman.config.load import load_config
     from weatherman.errors import EXIT_FAILED
     from weatherman.run.calibrate import report, run_calibration
     from weatherman.run.training_data import load_training_data

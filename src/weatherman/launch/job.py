@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from weatherman.config.schema import TrainingConfig, load_config
+from weatherman.config.load import load_config
+from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
 from weatherman.launch.rehearsal import as_override, rehearsal_overrides
 from weatherman.launch.session_record import LOGS, Job

@@ -28,7 +28,8 @@ def check_config(target: Target) -> Iterator[Finding]:
         text = f"{target.config_path} cannot be checked before {', '.join(missing)} is installed"
         yield unknown("config.values", text, f"run {SETUP[target.platform]}")
         return
-    from weatherman.config.schema import load_config, recommendations
+    from weatherman.config.load import load_config
+    from weatherman.config.schema import recommendations
 
     try:
         config = load_config(target.config_path, target.overrides)
