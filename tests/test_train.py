@@ -13,7 +13,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from command_line import hashes, read_events, start, step_losses, wait_for, weatherman
+from tiny_model import PERSONAS
 from weatherman.messages import LINE
+from weatherman.run.kept_task import task_hash
+from weatherman.task.task import read_task
 
 NUM_STEPS = 12
 
@@ -56,7 +59,7 @@ def test_run_folder_holds_what_it_should(whole: tuple[Path, str]) -> None:
     run, _ = whole
     expected = {
         "adapter", "checkpoint-9", "checkpoint-12", "effect.json", "events.jsonl", "progress.json", "report.html",
-        "resume_metadata.json", "run.json", "status.json",
+        "resume_metadata.json", "run.json", "status.json", "task.json",
     }  # fmt: skip
     assert {path.name for path in run.iterdir()} == expected
     assert {path.name for path in (run / "checkpoint-12").iterdir()} == {
@@ -66,7 +69,12 @@ def test_run_folder_holds_what_it_should(whole: tuple[Path, str]) -> None:
     assert all(name.startswith("base_model.model.model.layers.") for name in adapter)
     assert any(abs(tensor).max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
     assert "<|im_start|>" in (run / "adapter" / "chat_template.jinja").read_text()
+    task = read_task(run / "task.json")
+    assert (run / "adapter" / "task.json").read_bytes() == (run / "task.json").read_bytes()
+    assert task.personas[0].prompt == f"You are the {task.personas[0].name} weather reporter."
+    assert (sorted(task.persona_names), task.questions) == (sorted(PERSONAS), ("Is it wet in Oslo?",))
     record = json.loads((run / "run.json").read_text())
+    assert record["frozen"]["task"] == task_hash(task)
     assert record["overrides"] == [f"output_dir={run}"]
     assert record["config"]["lora_dropout"] == 0.1
     assert record["frozen"]["engine"]["num_threads"] == 1

@@ -50,6 +50,7 @@ class RunStatus:
         busy_s: seconds of all attempts together.
         hourly_rate: dollars an hour, if known; the mean where attempts had several.
         cost_so_far: dollars, where an hourly rate is known: rate x hours.
+        budget: what a budget of minutes or dollars did to the number of steps, in words.
         last_verified_checkpoint: name of the newest checkpoint whose manifest and sizes are right.
         attempt: number of the last start.
         resume_count: starts since the last progress.
@@ -73,6 +74,7 @@ class RunStatus:
     busy_s: float = 0.0
     hourly_rate: float | None = None
     cost_so_far: float | None = None
+    budget: str | None = None
     last_verified_checkpoint: str | None = None
     attempt: int = 1
     resume_count: int | None = None
@@ -117,7 +119,7 @@ def read_status(run_dir: Path) -> RunStatus:
     status = RunStatus(
         run=str(run_dir), state=state, reason=reason or problem, step=step, total=beat.total, loss=beat.loss,
         tokens_per_s=beat.tokens_per_s, eta_s=None if state in ENDED else beat.eta_s,
-        busy_s=spent.busy_s, hourly_rate=spent.hourly_rate, cost_so_far=spent.dollars,
+        busy_s=spent.busy_s, hourly_rate=spent.hourly_rate, cost_so_far=spent.dollars, budget=beat.budget,
         last_verified_checkpoint=last_verified, attempt=beat.attempt,
         resume_count=resume.resume_count if resume else None, message=beat.message, exit_code=_exit_code(state, beat),
         host=beat.host, pid=beat.pid or None, age_s=None if age_s is None else round(age_s, 1),
