@@ -72,7 +72,9 @@ NOT_COMPUTING = {"data", "status", "report", "plan", "weather-server"}
 
 def test_every_command_that_computes_starts_with_the_process_settings() -> None:
     """A new command has to be counted among those that compute or those that do not."""
-    commands = {info.name or info.callback.__name__.replace("_", "-") for info in app.registered_commands if info.callback}
+    commands = {
+        info.name or info.callback.__name__.replace("_", "-") for info in app.registered_commands if info.callback
+    }
     commands |= {
         str(info.name or (info.typer_instance and info.typer_instance.info.name)) for info in app.registered_groups
     }
