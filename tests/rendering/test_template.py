@@ -295,3 +295,15 @@ def test_template_is_chosen_by_the_vocabulary() -> None:
     assert caught.value.hint == "set chat_template: smollm2 or mistral-v3."
     assert SMOLLM2.hash != MISTRAL_V3.hash
     assert len(SMOLLM2.hash) == 64
+
+
+def test_the_loss_mask_holds_the_tokens_of_the_supervised_pieces_and_no_other() -> None:
+    vocabulary = smollm2()
+    view, pieces = render(example(), SMOLLM2, vocabulary)[-1], SMOLLM2.views(example())[-1]
+    assert vocabulary.decode(view.ids[view.mask].tolist()) == "".join(
+        piece.text for piece in pieces if piece.supervised
+    )
+    assert vocabulary.decode(view.ids[~view.mask].tolist()) == "".join(
+        piece.text for piece in pieces if not piece.supervised
+    )
+    assert 0 < view.mask.sum() < len(view.ids)

@@ -34,7 +34,7 @@ INFO = EngineInfo("torch 2", "cpu", "a CPU", "float32", "tree", True, 2, 10, 1, 
 def data(**changes: Any) -> Any:
     facts = {
         "train_hash": "d" * 64,
-        "template": SimpleNamespace(hash="t" * 64),
+        "template": SimpleNamespace(hash="t" * 64, date=""),
         "tokenizer": SimpleNamespace(hash="k" * 64),
     }
     return SimpleNamespace(**{**facts, **changes})
