@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -46,7 +48,10 @@ def test_run_prints_only_the_grammar_and_ends_with_the_adapter(whole: tuple[Path
     lines = printed.splitlines()
     assert [line for line in lines if not LINE.match(line)] == []
     assert lines[-1] == f"✅ SUCCESS: The adapter is in {run / 'adapter'}"
-    assert any("22 examples" in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line for line in lines)
+    assert any(
+        "22 conversations, each an example; " in line and "12 steps of 4 (2.0 epochs), 6 for validation" in line
+        for line in lines
+    )
     assert sum("loss" in line and "tokens/s" in line for line in lines) == NUM_STEPS
 
 
@@ -97,7 +102,7 @@ def test_finished_run_says_so_and_changes_nothing(whole: tuple[Path, str], tiny_
         (["lora_r=16", "lora_alpha=32"], ["lora_r was 8 and is now 16.", "lora_alpha was 16 and is now 32."]),
         (["max_steps=3"], ["max_steps was None and is now 3."]),
         (["train_file={other}"], ["the content of {other} has changed (SHA-256 "]),
-        (["train_file={missing}"], ["{missing}: No such file or directory."]),
+        (["train_file={missing}"], ["there is no data file {missing}. Hint: check its name, "]),
     ],
 )
 def test_finished_run_is_not_taken_for_another_one(
@@ -182,6 +187,19 @@ def test_changed_configuration_or_data_refuses_to_resume_and_names_it(tiny: Path
     assert f"the content of {tiny.parent}/train.jsonl has changed" in changed.stdout
     assert "--set output_dir=" in changed.stdout.splitlines()[-1]
     assert (run / "checkpoint-3" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("override", ["train_file=my_chats.jsonl", "validation_file=my_chats.jsonl", "lora_r=3"])
+def test_a_start_that_cannot_begin_leaves_no_folder(tiny: Path, tmp_path: Path, override: str) -> None:
+    command = ["train", "-c", tiny, "--set", "output_dir=runs/mine", "--set", override]
+    words = [sys.executable, "-m", "weatherman.cli", *map(str, command)]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run(words, cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "❌ ERROR: " in done.stdout
+    assert "processed" not in done.stdout
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_new_run_goes_on_with_an_unfinished_one_only(tiny: Path) -> None:

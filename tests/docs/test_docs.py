@@ -238,7 +238,7 @@ def test_pages_speak_of_this_project_alone() -> None:
 def test_measured_parts_are_those_of_the_results(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert text == filled_in(page), "write them again: python tests/support/readme_parts.py"
-    assert "| as planned originally | 3 to 4 hours | $2–3 |" in text
+    assert '"$2–3"; at $2 to $3 an hour it is $6 to $12' in text
     assert text.count("**estimate**") == 2
 
 

@@ -12,8 +12,15 @@ import pytest
 
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import EFFECT_FILE, Effect, measure_effect, read_effects, report_effect
-from weatherman.effect.evaluation import Sample, ToolScore, sample_prompts, score_tool_calls, tool_prompts, valid_call
-from weatherman.effect.final_adapter import model_card
+from weatherman.effect.evaluation import (
+    Sample,
+    ToolScore,
+    answer_samples,
+    sample_prompts,
+    score_tool_calls,
+    tool_prompts,
+    valid_call,
+)
 from weatherman.records import Conversation, Message, ToolCall
 from weatherman.task.collect import collect_task
 from weatherman.task.task import Task
@@ -122,19 +129,19 @@ def test_before_is_measured_once_per_run(tmp_path: Path) -> None:
     assert engine.asked == 2
     after = measure_effect(tmp_path, engine, config, data(), collect_task([conversation("twain")]), adapter=True)
     assert (before.validation_loss, after.validation_loss) == (2.0, 1.0)
-    assert after.samples == (Sample("twain", "A?", "reply 0"),)
+    seen = tuple({"role": role, "content": text, "tool_calls": []} for role, text in
+                 (("system", "You are twain."), ("user", "A?")))  # fmt: skip
+    assert after.samples == (Sample("twain", "A?", "reply 0", seen),)
     assert read_effects(tmp_path) == {"before": before, "after": after}
 
 
-def test_the_model_card_has_both_measurements_and_names_the_personas() -> None:
-    before, after = (Effect(loss, ToolScore(20, valid, 0), ()) for loss, valid in ((2.5, 1), (1.25, 19)))
-    config = TrainingConfig(learning_rate=3e-3, per_device_train_batch_size=6)
-    card = model_card(config, 60, before, after)
-    assert "for 60 steps of 6 conversations at a peak learning rate\nof 0.003.\n\n|" in card
-    assert "| loss (nats per supervised token) | 2.5000 | 1.2500 |\n" in card
-    assert "| valid tool calls on 20 held-out prompts | 1 | 19 |\n" in card
-    chosen = model_card(config.model_copy(update={"personas": ["satire", "twain"]}), 60, before, after)
-    assert "of 0.003.\nIt was trained on these personas alone: satire, twain.\n\n|" in chosen
+def test_a_sample_keeps_all_that_the_model_saw() -> None:
+    engine: Any = FakeEngine([4])
+    prompts = sample_prompts([conversation("twain")], [], Task())[1:]
+    [sample] = answer_samples(engine, prompts, lambda c: [1], lambda ids: "Wet.", adapter=True)
+    assert [message["role"] for message in sample.messages] == ["system", "user", "assistant", "tool"]
+    assert sample.messages[2]["tool_calls"] == [{"name": "get_weather", "arguments": {"city": "Oslo"}}]
+    assert sample.messages[3]["content"] == "{}"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"before": 3}', '{"before": {"validation_loss": 1}}'])

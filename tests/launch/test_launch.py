@@ -16,6 +16,8 @@ import pytest
 
 from command_line import wait_for
 from launching import SESSION, Project, assert_grammar, project, serving, stand_in, without_tmux
+from weatherman.run.spending import read_spending
+from weatherman.run.status_view import read_status, status_lines
 
 pytestmark = pytest.mark.skipif(subprocess.call(["which", "tmux"], stdout=subprocess.DEVNULL) != 0, reason="no tmux")
 RESUMED = "⚠️ RESUME: Found checkpoint at step {}. Resuming training."
@@ -65,10 +67,17 @@ def test_whole_run_prints_only_the_grammar_and_how_to_look(whole: tuple[Project,
     assert "\x1b" not in printed
 
 
-def test_whole_run_reports_measured_speed_and_money_as_rate_times_hours(whole: tuple[Project, str]) -> None:
-    _, printed = whole
+def test_whole_run_reports_measured_speed_and_one_cost_as_rate_times_hours(whole: tuple[Project, str]) -> None:
+    made, printed = whole
     assert "] Measured " in printed
-    cost = next(line for line in printed.splitlines() if "Cost of this launch" in line)
+    cost = next(line for line in printed.splitlines() if "Cost of this run so far: " in line)
+    words = cost.partition("so far: ")[2]
+    status = read_status(made.run_dir)
+    assert words in "\n".join(status_lines(status))
+    assert words == read_spending(made.run_dir).in_words()
+    dollars_of_page, _, hours_of_page = words.partition(" = ")
+    page = (made.run_dir / "report.html").read_text()
+    assert f"<dd>{dollars_of_page}<small>{hours_of_page.replace(' x ', ' × ').replace(' hours', ' h')}</small>" in page
     dollars, hours = float(cost.split("$")[1].split()[0]), float(cost.split(" x ")[1].split()[0])
     assert "$2.69 an hour" in cost
     assert abs(dollars - 2.69 * hours) < 0.02

@@ -15,6 +15,7 @@ from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.folder import next_run_folder
+from weatherman.run.opening import open_run
 from weatherman.run.provenance import (
     MAY_CHANGE,
     apply_frozen,
@@ -24,7 +25,6 @@ from weatherman.run.provenance import (
     refuse_changes,
     warn_of_differences,
 )
-from weatherman.run.run import open_run
 from weatherman.run.stop import StopNow
 from weatherman.run.training_data import DataIdentity
 
@@ -159,6 +159,6 @@ def test_facts_of_this_machine() -> None:
 
 def test_state_starts_from_nothing(tmp_path: Path) -> None:
     with open_run(config_for(tmp_path / "r"), [], reset_crash_loop=False) as run:
-        assert (run.resumed_step, run.last_step, run.finished, run.cost_so_far) == (0, 0, False, None)
+        assert (run.resumed_step, run.last_step, run.finished) == (0, 0, False)
         assert isinstance(run.state, ResumeState)
         run.record_finished()

@@ -78,12 +78,12 @@ def read_effects(output_dir: Path) -> dict[str, Effect]:
     try:
         raw = read_json_object(output_dir / EFFECT_FILE, _MAX_BYTES)
         return {name: _effect(raw[name]) for name in ("before", "after") if name in raw}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _effect(raw: dict[str, Any]) -> Effect:
-    samples = tuple(Sample(**sample) for sample in raw["samples"])
+    samples = tuple(Sample(**{**sample, "messages": tuple(sample.get("messages", ()))}) for sample in raw["samples"])
     return Effect(float(raw["validation_loss"]), ToolScore(**raw["tools"]), samples)
 
 

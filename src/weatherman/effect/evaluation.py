@@ -33,11 +33,19 @@ class ToolScore:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A prompt's last message and the model's reply to it, as text."""
+    """What a model was asked and what it answered, as text.
+
+    Attributes:
+        persona: who was asked.
+        prompt: the last question of the user.
+        answer: the model's reply to the last message.
+        messages: all that the model saw before, tool results too: role, content and calls of each message.
+    """
 
     persona: str
     prompt: str
     answer: str
+    messages: tuple[dict[str, Any], ...] = ()
 
 
 def before_reply(conversation: Conversation, index: int) -> Conversation:
@@ -147,6 +155,13 @@ def answer_samples(
             _persona(prompt),
             next((m.content or "" for m in reversed(prompt.messages) if m.role == "user"), ""),
             decode(ids).strip(),
+            tuple(_seen(message) for message in prompt.messages),
         )
         for prompt, ids in zip(prompts, replies, strict=True)
     ]
+
+
+def _seen(message: Message) -> dict[str, Any]:
+    """A message as `effect.json` keeps it."""
+    calls = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+    return {"role": message.role, "content": message.content, "tool_calls": calls}

@@ -68,8 +68,7 @@ def launch(options: LaunchOptions) -> int:
         messages.success("Training is started; nobody watches its first steps")
         return 0
     try:
-        asks_tracker = config.report_to != "none"
-        return FirstSteps(job, Watch(expected), events, log, stop_command, config.hourly_rate, asks_tracker).follow()
+        return FirstSteps(job, Watch(expected), events, log, stop_command).follow()
     except KeyboardInterrupt:
         messages.warning("No longer watching; training goes on by itself.")
         return 0

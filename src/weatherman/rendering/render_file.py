@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
-from weatherman.data.read import read_conversations
+from weatherman.data.read import missing_file, read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Rendered
 from weatherman.rendering.render import render_all
@@ -64,6 +64,16 @@ def describe_dropped(rendered: RenderedFile, max_seq_length: int) -> str:
     )
 
 
+def require_file(path: Path) -> None:
+    """Refuse a data file that is not there, before anything is made for a run.
+
+    Raises:
+        WeathermanError: it is missing.
+    """
+    if not path.exists():
+        raise missing_file(path)
+
+
 def conversations_of(path: Path, personas: Collection[str]) -> Iterator[Conversation]:
     """The conversations of a file whose persona is one of these; all if none is named.
 
@@ -96,7 +106,7 @@ def _cached(
         return _rendered(path, template, tokenizer, max_seq_length, personas)
     # The file's name is part of the key, since the examples' sources name it.
     choice = (str(max_seq_length), *sorted(set(personas)))
-    key = hash_text(path.name, hash_file(path), template.hash, tokenizer.hash, *choice)
+    key = hash_text(path.name, hash_file(path), template.hash, template.control_tokens, tokenizer.hash, *choice)
     known = read_cache(cache_folder, key)
     if known is not None:
         return known
@@ -113,7 +123,7 @@ def _rendered(
     num_conversations = 0
     for views in render_all(conversations_of(path, personas), template, tokenizer):
         num_conversations += 1
-        longest = max(len(view.ids) for view in views)
+        longest = max((len(view.ids) for view in views), default=0)
         if longest > max_seq_length:
             dropped.append(Dropped(views[0].source, longest))
         else:
