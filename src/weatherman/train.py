@@ -17,6 +17,7 @@ from weatherman.effect.tracked import track_effect
 from weatherman.effect.warning_signs import warning_signs
 from weatherman.engine.base import Engine
 from weatherman.engine.choose import open_engine
+from weatherman.errors import WeathermanError
 from weatherman.progress import Pace, ProgressDisplay, format_duration
 from weatherman.records import StepPlan
 from weatherman.report.page import REPORT_FILE, write_report
@@ -29,7 +30,7 @@ from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.trackers import Wanted
 from weatherman.run.tracking import Tracker, closing, start_tracker, usable_tracker
 from weatherman.run.training_data import TrainingData, load_training_data, require_files
-from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
+from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.steps.schedule import learning_rate
 
 PACE_STEPS = 3
@@ -45,6 +46,7 @@ class Training:
     tracker: Tracker
     stop: StopRequest
     shortening: Shortening
+    steps_per_epoch: int
 
     @property
     def config(self) -> TrainingConfig:
@@ -101,11 +103,14 @@ def _train(run: Run, stop: StopRequest) -> int:
     messages.say(line_tag(run.config), "Reading model and data (the first time takes a minute)")
     data = load_training_data(run.config)
     config = run.settle_config(data)
-    num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
+    num_rows = num_conversations(data.train)
+    num_steps = total_steps(num_rows, config.effective_batch_size, config.num_train_epochs, config.max_steps)
     sharing = print_plan(config, data, num_steps)
     engine = start_engine(config, run, data, sharing=sharing)
     with closing(_open_tracker(kind, config, run), stop) as tracker:
-        work = Training(run, data, engine, tracker, stop, Shortening(run, data, line_tag(config), num_steps))
+        shortening = Shortening(run, data, line_tag(config), num_steps)
+        in_epoch = steps_per_epoch(num_rows, config.effective_batch_size)
+        work = Training(run, data, engine, tracker, stop, shortening, in_epoch)
         _measure_for_the_budget(work)
         with stop.finishing_the_step(run.note_stopping):
             if _train_steps(work):
@@ -113,7 +118,7 @@ def _train(run: Run, stop: StopRequest) -> int:
         if stop.exit_code:
             run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
             return stop.exit_code
-        _measure(work)
+        _measure_if_possible(work)
         run.record_finished()
     return _tell_result(config, run)
 
@@ -200,7 +205,7 @@ def _one_step(work: Training, plan: StepPlan, upcoming: StepPlan | None, pace: P
     result = work.engine.step(plan, rate)
     step_s = time.monotonic() - began_s
     pace.add(result.num_effective_tokens, step_s)
-    epoch = plan.step / steps_per_epoch(len(work.data.train), config.effective_batch_size)
+    epoch = plan.step / work.steps_per_epoch
     peak_bytes = work.engine.peak_memory_bytes()
     metrics = run.record_step(plan, epoch, result, rate, pace, work.last_step, peak_bytes)
     work.tracker.log(plan.step, metrics)
@@ -215,6 +220,8 @@ def _one_step(work: Training, plan: StepPlan, upcoming: StepPlan | None, pace: P
 
 
 def _validate(work: Training, step: int) -> None:
+    if not work.data.validation:
+        return
     began_s = time.monotonic()
     try:
         loss = work.engine.evaluate(work.data.validation, work.stop.give_up_if_asked).loss
@@ -229,11 +236,23 @@ def _validate(work: Training, step: int) -> None:
 
 def _measure_for_the_budget(work: Training) -> None:
     """Measure the base model before the first step where the run's end is to be reckoned with what that takes."""
-    if work.shortening.is_open:
+    if work.shortening.is_open and work.data.validation:
         began_s = time.monotonic()
         work.run.phase("measuring the base model")
         _measure_one(work, 0, adapter=False)
         work.shortening.measured_before(time.monotonic() - began_s)
+
+
+def _measure_if_possible(work: Training) -> None:
+    """Measure; a failure costs one warning and the figures, never the run, whose adapter is saved."""
+    if not work.data.validation:
+        messages.say(work.tag, "No conversation is held out: what training did is not measured")
+        return
+    try:
+        _measure(work)
+    except Exception as problem:
+        kind = "" if isinstance(problem, WeathermanError) else f"{type(problem).__name__}: "
+        messages.warning(f"The effect could not be measured ({kind}{problem}); the adapter is saved.")
 
 
 def _measure(work: Training) -> None:

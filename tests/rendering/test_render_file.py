@@ -113,7 +113,7 @@ def test_anything_that_matters_makes_another_entry(path: Path, tmp_path: Path) -
     assert entries() == 4
 
 
-@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:40], lambda b: b[:-1], lambda b: b.replace(b"rendered 1", b"rendered 9"), lambda b: b + b"x"])  # fmt: skip
+@pytest.mark.parametrize("damage", [lambda b: b"", lambda b: b[:40], lambda b: b[:-1], lambda b: b.replace(b"rendered 2", b"rendered 9"), lambda b: b + b"x"])  # fmt: skip
 def test_a_damaged_entry_is_as_good_as_none(
     path: Path, tmp_path: Path, damage, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""`weatherman data build | check | stats | show`."""
+"""`weatherman data build | convert | check | stats | show`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (build, check, stats, show):
+    for command in (build, convert, check, stats, show):
         data_app.command()(command)
     app.add_typer(data_app)
 
@@ -70,6 +70,48 @@ def _chosen(text: str) -> list[str]:
         message = f"no persona {', '.join(strange)}." if strange else "no persona is named."
         raise WeathermanError("data.no-persona", message, f"choose from {', '.join(PERSONAS)}.")
     return [persona for persona in PERSONAS if persona in named]
+
+
+def convert(
+    places: Annotated[
+        list[Path], typer.Argument(help="Files, patterns or folders; FILE=0.25 takes a quarter of its rows.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSONL file to write.")],
+    form: Annotated[str, typer.Option("--from", help="The form of the files; auto goes by their keys.")] = "auto",
+    tools: Annotated[
+        Path | None, typer.Option("--tools", help="A JSON list of tools, for rows that declare none.")
+    ] = None,
+    train_on: Annotated[str, typer.Option("--train-on", help="Answers to train on: all, last or marked.")] = "all",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a row rather than change it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write conversations of any form as one file that can be trained on; what is changed or refused is counted.
+
+    Exit code 1: no row could be read, or with --strict a row was refused.
+
+    Example: weatherman data convert chats/*.parquet -o my_chats.jsonl --from sharegpt
+    """
+    import json
+    from typing import cast
+
+    from weatherman.commands.conversion import chosen, report
+    from weatherman.data.convert import convert as convert_files
+    from weatherman.data.convert import tools_file
+    from weatherman.data.masks import TrainOn
+    from weatherman.data.reading import FORMS_BY_NAME, TRAIN_ON, FormatName, Reading
+
+    reading = Reading(
+        cast("FormatName", chosen("--from", form, FORMS_BY_NAME)),
+        cast("TrainOn", chosen("--train-on", train_on, TRAIN_ON)),
+        strict,
+        tools_file(tools) if tools else "",
+    )
+    done = convert_files(places, output, reading)
+    if as_json:
+        print(json.dumps(done.to_json(), ensure_ascii=False, indent=1))
+    else:
+        report(done, output)
+    raise typer.Exit(1 if strict and done.num_refused else 0)
 
 
 def check(

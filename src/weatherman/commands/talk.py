@@ -178,6 +178,7 @@ def export(
     task = _task(place)
     task.persona(persona or "")
     held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
+    held_out = held_out or place.config["train_file"]
     files = tuple(conversations or [Path(held_out)])
     for_mlx = for_what == "mlx"
     target = output or place.folder.parent / ("export-mlx" if for_mlx else "export")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from weatherman.config.dates import DATED_KEYS, expand_dates
 from weatherman.config.problems import describe
@@ -29,6 +29,9 @@ Line = Annotated[str, _text(_ONE_LINE, "one line of text", 1024)]
 Name = Annotated[str, _text(_ONE_LINE, "one line of text", 128)]
 Slug = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "letters, digits, dots, dashes and underscores", 128)]
 Prompt = Annotated[str, _text(r"\S", "text", 4096)]
+FormatName = Literal[
+    "auto", "openai", "sharegpt", "chatml", "alpaca", "xlam", "hermes", "tau-bench", "glaive", "trl", "mistral-finetune"
+]
 Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 MODULES: list[Module] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -62,15 +65,24 @@ class TrainingConfig(BaseModel):
     quantization: Literal["none", "4bit", "8bit", "nf4"] = "none"
     """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64), or in NF4 (PyTorch on CUDA)."""
     train_file: Line = "data/synthetic/final_train.jsonl"
-    """Training conversations (chat JSONL)."""
-    validation_file: Line = "data/synthetic/final_validation.jsonl"
-    """Held-out conversations (chat JSONL)."""
+    """Training conversations: a file (JSON lines, a JSON list, `.gz`, `.zst`, Parquet, Arrow), a pattern, a folder, or
+    several joined by ` + `, each with the share of its rows that is taken, `a.jsonl + b.jsonl=0.25`."""
+    validation_file: Line | None = "data/synthetic/final_validation.jsonl"
+    """Held-out conversations; null, which is the default beside a `train_file` of one's own: `validation_share`."""
+    validation_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Without a `validation_file`: the share of the training conversations that is held out, chosen by `seed`."""
+    data_format: FormatName = "auto"
+    """The form of the data files; `auto` goes by the keys of their rows."""
+    train_on: Literal["all", "last", "marked"] = "all"
+    """Which answers are trained on: all but those marked `train: false` or `weight: 0`, the last, or those marked 1."""
+    text_beside_calls: Literal["refuse", "drop"] = "refuse"
+    """What becomes of an answer's text beside calls where the chat template holds only the calls."""
     personas: Annotated[list[Slug], Field(max_length=20)] = []
     """Train, validate and show only conversations of these personas (`metadata.persona`); all when empty."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
-    """Train on a subset of this size, chosen by `seed`; all when null."""
+    """Train on so many conversations, chosen by `seed`; all when null."""
     max_eval_examples: Annotated[int, Field(ge=1)] | None = None
-    """Validate on a subset of this size, chosen by `seed`; all when null."""
+    """Validate on so many conversations, chosen by `seed`; all when null."""
     max_seq_length: Annotated[int, Field(ge=64, le=131072)] = 1024
     """Longest conversation, in tokens; longer ones are never cut."""
     too_long: Literal["drop", "error"] = "drop"
@@ -147,6 +159,14 @@ class TrainingConfig(BaseModel):
     """Minutes that the whole run may take; after its first steps it is shortened, once, to as many steps as fit."""
     max_cost: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Dollars that the whole run may cost; needs `hourly_rate`, and works like `max_minutes`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_validation_alone(cls, values: Any) -> Any:
+        """The shipped validation file goes with the shipped training file, never with another."""
+        if isinstance(values, dict) and "train_file" in values and "validation_file" not in values:
+            return {**values, "validation_file": None}
+        return values
 
     @field_validator("target_modules", "personas")
     @classmethod
@@ -243,6 +263,10 @@ def recommendations(config: TrainingConfig) -> list[str]:
         found.append(f"lora_alpha is {config.lora_alpha}; 2 x lora_r = {2 * config.lora_r} is recommended.")
     if config.warmup_ratio > 0.2:
         found.append(f"warmup_ratio is {config.warmup_ratio:g}; above 0.2 little of the run is left at the full rate.")
+    if config.validation_file is None and not config.validation_share:
+        found.append(
+            "validation_file is null and nothing is measured on new conversations; validation_share holds some out."
+        )
     if config.validation_file == config.train_file:
         found.append("validation_file is the train_file; its loss says nothing about new conversations.")
     return found

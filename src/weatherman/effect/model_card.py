@@ -65,7 +65,7 @@ def data_facts(config: TrainingConfig, data: TrainingData, task: Task) -> DataFa
     tools = {str(tool["function"]["name"]) for one in task.tool_sets for tool in one.tools}
     return DataFacts(
         train_file=Path(config.train_file).name,
-        validation_file=Path(config.validation_file).name,
+        validation_file=Path(config.validation_file).name if config.validation_file else "a share held out of it",
         sha256=data.train_hash,
         num_conversations=count_conversations(data.train),
         num_examples=len(data.train),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.data.reading import Reading
 from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, choose_workers, token_budget
 from weatherman.errors import WeathermanError
 from weatherman.models.adapter import template_choice
@@ -28,7 +29,7 @@ from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, build_tree, decide_sharing
-from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
+from weatherman.steps.sampling import num_conversations, split, step_plans, subset_of_conversations, total_steps
 
 HOURLY_RATES = (2.0, 3.0)
 _SAMPLED_STEPS = 8
@@ -168,12 +169,12 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
     shape, limit = require_shape(config), memory_limit(config, device_bytes)
     examples, num_dropped, assumptions = read_examples(config)
     batch = config.effective_batch_size
-    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    num_steps = total_steps(num_conversations(examples), batch, config.num_train_epochs, config.max_steps)
     share, factor = decide_sharing(examples, batch, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     memory, computed_per_effective = _steps_memory(config, examples, num_steps, sharing, limit)
     num_tokens = sum(len(example.ids) for example in examples)
-    num_epochs = num_steps * batch / len(examples)
+    num_epochs = num_steps * batch / num_conversations(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
     time_s, speed = estimate_time(config, shape, num_computed, chip)
     return Plan(
@@ -225,9 +226,13 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
         max_seq_length=config.max_seq_length,
         too_long=config.too_long,
         personas=config.personas,
+        reading=Reading(config.data_format, config.train_on),
+        text_beside_calls=config.text_beside_calls,
         cache_folder=cache_folder() / "rendered",
     )
-    return seeded_subset(rendered.examples, config.max_train_examples, config.seed), len(rendered.dropped), assumptions
+    train = split(rendered.examples, config.validation_share if config.validation_file is None else 0, config.seed)[0]
+    chosen = subset_of_conversations(train, config.max_train_examples, config.seed)
+    return chosen, len(rendered.dropped), assumptions
 
 
 def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str], Path | str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weatherman.data.places import data_files
 from weatherman.errors import Problems, WeathermanError
 from weatherman.preflight import gpu
 from weatherman.preflight.environment import SETUP, installed_version
@@ -59,17 +60,18 @@ def _problems(problem: WeathermanError) -> Iterator[Finding]:
 def check_data(config: TrainingConfig) -> Iterator[Finding]:
     """The data files are there and not empty; whether each row is valid is told by `weatherman data validate`."""
     for key, name in (("train_file", config.train_file), ("validation_file", config.validation_file)):
-        path = Path(name)
+        if name is None:
+            continue
         try:
-            size = path.stat().st_size if path.is_file() else 0
-        except OSError:
+            size = sum(one.path.stat().st_size for one in data_files(Path(name)) if one.path.is_file())
+        except (OSError, WeathermanError):
             size = 0
         if size:
             yield ok(f"config.{key.replace('_', '-')}", f"{name}: {size / 2**20:.1f} MB")
         else:
             text = f"{key} {name} is missing or empty"
             fix = "check its name, and run the command from the project's folder"
-            if "processed" in path.parts:
+            if "processed" in Path(name).parts:
                 fix = "run the command from the project's folder; the set-up links data/processed to data/synthetic"
             yield fail(f"config.{key.replace('_', '-')}", text, fix)
 

@@ -15,7 +15,7 @@ from weatherman.rendering.render import render_each
 from weatherman.rendering.template import Template
 from weatherman.rendering.tokenizer import SentencePieceTokenizer, TextTokenizer
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree
-from weatherman.steps.sampling import step_plans, steps_per_epoch
+from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch
 
 MAX_TOKENS = 1024
 STEP_EXAMPLES = 16
@@ -62,7 +62,7 @@ def render_set(conversations: Sequence[Conversation], template: Template, tokeni
             problems.append(str(rendered))
         elif rendered:
             lengths.append(max(len(view.ids) for view in rendered))
-            examples += rendered
+            examples += [view for view in rendered if view.mask.any()]
     return RenderedSet(examples, lengths, problems)
 
 
@@ -73,8 +73,10 @@ def step_tokens(examples: Sequence[Rendered], seed: int) -> tuple[float, float]:
         examples: the training set.
         seed: decides what meets in a step.
     """
-    num_steps = steps_per_epoch(len(examples), STEP_EXAMPLES)
+    num_steps = steps_per_epoch(num_conversations(examples), STEP_EXAMPLES)
     before = after = 0
+    if not examples:
+        return 0.0, 0.0
     steps = np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int))
     for step in steps:
         (plan,) = step_plans(examples, batch_size=STEP_EXAMPLES, seed=seed, first_step=int(step), last_step=int(step))

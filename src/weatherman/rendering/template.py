@@ -34,6 +34,7 @@ class Template:
         parse: reads a generated turn; None if nobody knows how its calls are to be read.
         shape: messages as the template's server hands them over.
         is_ours: made here, for a model that has none or a lesser one.
+        holds_text_beside_calls: whether a turn may both say something and call tools.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Template:
     parse: Reader | None = None
     shape: Callable[[Iterable[Message]], list[dict[str, Any]]] = server_messages
     is_ours: bool = False
+    holds_text_beside_calls: bool = True
 
     @property
     def hash(self) -> str:

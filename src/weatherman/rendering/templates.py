@@ -36,6 +36,7 @@ MISTRAL_V3 = Template(
     parse=read_mistral,
     shape=mistral_v3_messages,
     is_ours=True,
+    holds_text_beside_calls=False,
 )
 TEMPLATES = {template.name: template for template in (SMOLLM2, MISTRAL_V3)}
 

@@ -10,6 +10,7 @@ from typing import Any
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Message
 
+_BESIDE = "text_beside_calls: drop leaves such texts out, counted."
 _OTHER = "train with another chat_template, or leave such rows out."
 
 
@@ -31,7 +32,11 @@ def check_turn(conversation: Conversation, index: int, prompt: str, completion: 
     if problem:
         code, text = problem
         text = f"{conversation.source}: the {name} template {text}"
-        hint = "leave the text of that turn out." if code == "template.text-beside-calls" else _OTHER
+        hint = (
+            "text_beside_calls: drop leaves such texts out, counted."
+            if code == "template.text-beside-calls"
+            else _OTHER
+        )
         raise WeathermanError(code, text, hint)
 
 

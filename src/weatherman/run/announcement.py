@@ -8,7 +8,7 @@ from weatherman.records import count_conversations, describe_examples
 from weatherman.rendering.template import describe_template
 from weatherman.run.training_data import TrainingData
 from weatherman.steps.prefix_tree import decide_sharing
-from weatherman.steps.sampling import steps_per_epoch
+from weatherman.steps.sampling import num_conversations, steps_per_epoch
 
 
 def line_tag(config: TrainingConfig) -> str:
@@ -25,7 +25,7 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     tag, batch_size = line_tag(config), config.effective_batch_size
     num_tokens = sum(len(example.ids) for example in data.train)
     num_supervised = sum(example.num_supervised_tokens for example in data.train)
-    epochs = num_steps / steps_per_epoch(len(data.train), batch_size)
+    epochs = num_steps / steps_per_epoch(num_conversations(data.train), batch_size)
     share, factor = decide_sharing(data.train, batch_size, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     messages.say(tag, f"Chat template: {describe_template(data.template)}")
@@ -50,7 +50,13 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
 
 
 def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
-    """Say what is left out for its length: a warning, unless only a subset was wanted anyway."""
+    """Say what was changed where it was read, and what is left out for its length."""
+    for name, changes in (("train_file", data.changes), ("validation_file", data.validation_changes)):
+        if changes:
+            messages.warning(f"{name} was changed where it was read: {'; '.join(changes.in_words())}.")
+    if data.num_validation_dropped:
+        told = f"{data.num_validation_dropped:,} conversations of validation_file are longer than"
+        messages.warning(f"{told} max_seq_length={config.max_seq_length} tokens and are left out.")
     if not data.num_dropped:
         return
     text = f"{data.num_dropped:,} conversations are longer than max_seq_length={config.max_seq_length} tokens"

@@ -9,6 +9,7 @@ from typing import Any
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig
+from weatherman.data.reading import Reading
 from weatherman.errors import WeathermanError
 from weatherman.models.base_model import cache_folder
 from weatherman.run.training_data import TrainingData
@@ -58,14 +59,20 @@ def keep_task(output_dir: Path, config: TrainingConfig, data: TrainingData, froz
 
 def _collected(config: TrainingConfig, data: TrainingData) -> Task:
     """Collect the task, or take it from the cache: reading a large file again takes as long as rendering it."""
-    chosen = [*config.personas, "", *config.sample_prompts]
+    chosen = [*config.personas, "", *config.sample_prompts, "", config.data_format, config.train_on]
     key = hash_text(str(FORMAT_VERSION), data.train_hash, data.validation_hash, *chosen)
     kept = cache_folder() / _CACHE / f"{key}.json"
     try:
         return read_task(kept)
     except (OSError, WeathermanError):
         pass
-    task = task_of_files(Path(config.train_file), data.validation_path, config.personas, config.sample_prompts)
+    task = task_of_files(
+        Path(config.train_file),
+        Path(config.validation_file) if config.validation_file else None,
+        config.personas,
+        config.sample_prompts,
+        Reading(config.data_format, config.train_on),
+    )
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, task_bytes(task), durable=False)

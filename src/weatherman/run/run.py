@@ -279,7 +279,7 @@ class Run:
         crash_loop = exit_code == EXIT_CRASH_LOOP
         text = str(problem) or type(problem).__name__
         if hasattr(self, "state") and not crash_loop:
-            resume.record_failure(self.output_dir, self.state, text)
+            resume.record_failure(self.output_dir, self.state, text, code)
         self.status.write(state="crash-loop" if crash_loop else "failed", exit_code=exit_code, message=text, eta_s=None)
         self.events.emit("crash-loop" if crash_loop else "failure", code=code, exit_code=exit_code, message=text)
         notify(self.output_dir, "failure")

@@ -8,17 +8,20 @@ from pathlib import Path
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.data.changes import Changes
+from weatherman.data.reading import Reading
 from weatherman.errors import WeathermanError
 from weatherman.models.adapter import frozen_facts_of, template_choice
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
 from weatherman.rendering.choose import template_of_model
+from weatherman.rendering.fitted import fitted
 from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
-from weatherman.rendering.render_file import conversations_of, render_file, require_file
+from weatherman.rendering.render_cache import RenderedFile
+from weatherman.rendering.render_file import conversations_of, hash_data, render_file, require_file
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
-from weatherman.steps.sampling import epoch_order, seeded_subset
-from weatherman.system.fingerprint import hash_file
+from weatherman.steps.sampling import epoch_order, split, subset_of_conversations
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,11 @@ class TrainingData:
         validation: what the validation loss is taken over.
         num_dropped: conversations of the training file that are longer than `max_seq_length`.
         train_hash: SHA-256 of the training file.
-        validation_hash: SHA-256 of the validation file.
-        validation_path: the validation file.
+        validation_hash: SHA-256 of the validation file; of the training file where a share of it is held out.
+        held_out: the conversations of the validation file, or the share that is held out; none without either.
+        changes: what was changed to read the training file, by kind.
+        validation_changes: the same of the validation file.
+        num_validation_dropped: conversations of the validation file that are too long.
         personas: whose conversations are taken; empty for all.
         template: the chat template.
         tokenizer: its tokenizer.
@@ -54,7 +60,10 @@ class TrainingData:
     num_dropped: int
     train_hash: str
     validation_hash: str
-    validation_path: Path
+    held_out: Sequence[Conversation]
+    changes: Changes
+    validation_changes: Changes
+    num_validation_dropped: int
     personas: Sequence[str]
     template: Template
     tokenizer: TextTokenizer
@@ -71,8 +80,7 @@ class TrainingData:
 
     def held_out_conversations(self, seed: int) -> list[Conversation]:
         """The chosen conversations of the validation file, in an order that depends on `seed` alone."""
-        conversations = list(conversations_of(self.validation_path, self.personas))
-        return [conversations[index] for index in epoch_order(len(conversations), seed, 0)]
+        return [self.held_out[index] for index in epoch_order(len(self.held_out), seed, 0)]
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Token ids that ask for the assistant's next turn."""
@@ -96,26 +104,44 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
         WeathermanError: a file is missing or wrong, or nothing is left to train on.
     """
     template, tokenizer = _speech(config)
-    rendered = [
-        render_file(
+    reading = Reading(config.data_format, config.train_on)
+
+    def rendered(path: str) -> RenderedFile:
+        return render_file(
             Path(path),
             template,
             tokenizer,
             max_seq_length=config.max_seq_length,
             too_long=config.too_long,
             personas=config.personas,
+            reading=reading,
+            text_beside_calls=config.text_beside_calls,
             cache_folder=cache_folder() / "rendered",
         )
-        for path in (config.train_file, config.validation_file)
-    ]
-    train, validation = rendered
+
+    whole = rendered(config.train_file)
+    if config.validation_file is None:
+        train, validation = split(whole.examples, config.validation_share, config.seed)
+        other, sources = RenderedFile((), (), 0, whole.data_hash), {one.source for one in validation}
+        place = config.train_file if validation else None
+    else:
+        other = rendered(config.validation_file)
+        train, validation, sources, place = list(whole.examples), list(other.examples), None, config.validation_file
+    held_out = [] if place is None else list(conversations_of(Path(place), config.personas, reading))
     return TrainingData(
-        train=seeded_subset(train.examples, config.max_train_examples, config.seed),
-        validation=seeded_subset(validation.examples, config.max_eval_examples, config.seed),
-        num_dropped=len(train.dropped),
-        train_hash=train.data_hash,
-        validation_hash=validation.data_hash,
-        validation_path=Path(config.validation_file),
+        train=subset_of_conversations(train, config.max_train_examples, config.seed),
+        validation=subset_of_conversations(validation, config.max_eval_examples, config.seed),
+        num_dropped=len(whole.dropped),
+        train_hash=whole.data_hash,
+        validation_hash=other.data_hash,
+        held_out=[
+            fitted(one, template, config.text_beside_calls, Changes())
+            for one in held_out
+            if sources is None or one.source in sources
+        ],
+        changes=Changes(whole.changes),
+        validation_changes=Changes(other.changes),
+        num_validation_dropped=len(other.dropped),
         personas=config.personas,
         template=template,
         tokenizer=tokenizer,
@@ -129,7 +155,8 @@ def require_files(config: TrainingConfig) -> None:
         WeathermanError: a file is missing.
     """
     for path in (config.train_file, config.validation_file):
-        require_file(Path(path))
+        if path is not None:
+            require_file(Path(path))
 
 
 def identify_data(config: TrainingConfig) -> DataIdentity:
@@ -140,12 +167,7 @@ def identify_data(config: TrainingConfig) -> DataIdentity:
     Raises:
         WeathermanError: the training file cannot be read.
     """
-    path = Path(config.train_file)
-    require_file(path)
-    try:
-        train = hash_file(path)
-    except OSError as problem:
-        raise WeathermanError("data.unreadable", f"{path}: {problem.strerror}.", "put it back.") from problem
+    train = hash_data(Path(config.train_file))
     try:
         template, tokenizer = _speech(config)
     except WeathermanError as problem:

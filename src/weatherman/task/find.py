@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from weatherman.data.reading import PLAIN, Reading
 from weatherman.errors import WeathermanError
 from weatherman.rendering.render_file import conversations_of
 from weatherman.system.fingerprint import hash_file
@@ -17,7 +18,11 @@ _NUM_LOOKED_AT = 200
 
 
 def task_of_files(
-    train_file: Path, validation_file: Path | None, personas: Sequence[str], questions: Sequence[str] = ()
+    train_file: Path,
+    validation_file: Path | None,
+    personas: Sequence[str],
+    questions: Sequence[str] = (),
+    reading: Reading = PLAIN,
 ) -> Task:
     """Collect the task of a training file.
 
@@ -26,12 +31,13 @@ def task_of_files(
         validation_file: held-out conversations, whose questions the model has not seen.
         personas: whose conversations are taken, the default first; empty for all.
         questions: the task's, if they are given.
+        reading: how the files are to be read.
 
     Raises:
         WeathermanError: a file cannot be read, or a row is not valid.
     """
-    held_out = _questions(validation_file, personas) if validation_file and not questions else ()
-    return collect_task(conversations_of(train_file, personas), questions or tuple(held_out), personas)
+    held_out = _questions(validation_file, personas, reading) if validation_file and not questions else ()
+    return collect_task(conversations_of(train_file, personas, reading), questions or tuple(held_out), personas)
 
 
 def task_of_adapter(folder: Path, run: Mapping[str, Any]) -> tuple[Task, str]:
@@ -66,6 +72,6 @@ def task_of_adapter(folder: Path, run: Mapping[str, Any]) -> tuple[Task, str]:
     return Task(), f"{told}, nor is its training file here: it speaks without system prompt and without trained tools."
 
 
-def _questions(path: Path, personas: Sequence[str]) -> Iterator[str]:
-    asked = (first_question(one) for one in islice(conversations_of(path, personas), _NUM_LOOKED_AT))
+def _questions(path: Path, personas: Sequence[str], reading: Reading) -> Iterator[str]:
+    asked = (first_question(one) for one in islice(conversations_of(path, personas, reading), _NUM_LOOKED_AT))
     return islice(dict.fromkeys(question for question in asked if question), MAX_QUESTIONS)
