@@ -409,6 +409,7 @@ def test_terminal_output_says_that_the_weather_is_made_up(run: Path) -> None:
         (("--persona", "poe"), "this adapter has no persona 'poe'"),
         (("--live", "--tools-by-hand"), "--mcp, --live and --tools-by-hand exclude each other"),
         (("--mcp", "no-such-server"), "the MCP server no-such-server does not start: [Errno 2]"),
+        (("--mcp", f"{sys.executable} -c print(1,2)"), f"the MCP server {sys.executable} -c print(1,2) does not start"),
         (("--adapter", "nowhere"), "nowhere holds no adapter"),
     ],
 )
@@ -416,6 +417,7 @@ def test_wrong_options_are_told_before_anything_is_loaded(run: Path, arguments: 
     done = weatherman(run, "chat", "--once", "?", *arguments)
     assert done.returncode == 1
     assert done.stdout.startswith(f"❌ ERROR: {message}")
+    assert done.stderr == ""
 
 
 def test_reply_messages_are_what_training_reads() -> None:

@@ -91,7 +91,6 @@ def open_servers(commands: Sequence[str], timeout_s: float) -> Iterator[list[Mcp
         raise mcp_missing() from problem
     del mcp
     logging.getLogger("mcp").addHandler(logging.NullHandler())  # it logs tracebacks of what is told here in a line
-    logging.getLogger("mcp").propagate = False
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal())
         servers = []
