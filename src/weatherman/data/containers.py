@@ -20,7 +20,6 @@ _BLOCK_BYTES = 2**20
 _PROBE_BYTES = 4096
 _ROWS_PER_BATCH = 64
 _COLUMNAR = (".parquet", ".arrow", ".feather")
-_MISSING = "data/processed/ is made by the set-up; see data/README.md."
 
 Raw = tuple[int, "bytes | dict[str, Any] | WeathermanError"]
 
@@ -49,12 +48,20 @@ def raw_rows(path: Path) -> Iterator[Raw]:
             else:
                 yield from _lines(file)
     except FileNotFoundError as problem:
-        raise WeathermanError("data.missing", f"there is no data file {path}.", _MISSING) from problem
+        raise missing_file(path) from problem
     except (EOFError, zlib.error) as problem:  # a packed file that is cut short or damaged
         raise WeathermanError("data.unreadable", f"{path} is damaged: it cannot be unpacked.") from problem
     except (OSError, ValueError) as problem:  # ValueError: a path with a NUL byte
         reason = getattr(problem, "strerror", None) or problem
         raise WeathermanError("data.unreadable", f"{path}: {reason}.") from problem
+
+
+def missing_file(path: Path) -> WeathermanError:
+    """Make the error for a data file that is not there."""
+    hint = "check its name, and the folder that it is relative to."
+    if "processed" in path.parts:
+        hint = "data/processed/ is made by the set-up (make setup); see data/README.md."
+    return WeathermanError("data.missing", f"there is no data file {path}.", hint)
 
 
 @contextmanager

@@ -22,7 +22,6 @@ def fitted(conversation: Conversation, template: Template, beside: TextBesideCal
             conversation as it is, and rendering it names the place.
         changes: counts what is dropped.
     """
-    changes.add("reasoning", sum(message.reasoning is not None for message in conversation.messages))
     if template.holds_text_beside_calls or beside == "refuse":
         return conversation
     num_texts = sum(_says_and_calls(message) for message in conversation.messages)

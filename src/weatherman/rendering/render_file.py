@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from weatherman.data.changes import Changes
+from weatherman.data.containers import missing_file
 from weatherman.data.places import data_files
 from weatherman.data.read import read_conversations
 from weatherman.data.reading import PLAIN, Reading
@@ -104,6 +105,17 @@ def hash_data(place: Path) -> str:
         raise WeathermanError("data.unreadable", f"{problem.filename}: {problem.strerror}.") from problem
 
 
+def require_file(path: Path) -> None:
+    """Refuse a data file that is not there, before anything is made for a run.
+
+    Raises:
+        WeathermanError: it is missing.
+    """
+    for file in data_files(path):
+        if not file.path.exists():
+            raise missing_file(file.path)
+
+
 def conversations_of(
     path: Path, personas: Collection[str], reading: Reading = PLAIN, changes: Changes | None = None
 ) -> Iterator[Conversation]:
@@ -140,7 +152,7 @@ def _cached(
     try:
         # The files' names are part of the key, since the examples' sources name them.
         names = [one.path.name for one in data_files(path)]
-        key = hash_text(*names, hash_data(path), template.hash, tokenizer.hash, choice.key)
+        key = hash_text(*names, hash_data(path), template.hash, template.control_tokens, tokenizer.hash, choice.key)
     except WeathermanError:
         return _rendered(path, template, tokenizer, choice)  # which says what is wrong with the file
     known = read_cache(cache_folder, key)
@@ -160,7 +172,7 @@ def _rendered(path: Path, template: Template, tokenizer: TextTokenizer, choice: 
     fit = (fitted(one, template, choice.text_beside_calls, changes) for one in conversations)
     for views in render_all(fit, template, tokenizer):
         num_conversations += 1
-        longest = max(len(view.ids) for view in views)
+        longest = max((len(view.ids) for view in views), default=0)
         if longest > choice.max_seq_length:
             dropped.append(Dropped(views[0].source, longest))
         else:

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherman import messages
-from weatherman.config.schema import TrainingConfig
+from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.data.changes import Changes
 from weatherman.data.reading import Reading
 from weatherman.errors import WeathermanError
+from weatherman.models.adapter import frozen_facts_of, template_choice
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
+from weatherman.rendering.choose import template_of_model
 from weatherman.rendering.fitted import fitted
-from weatherman.rendering.render import parse_reply, prompt_ids
+from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
 from weatherman.rendering.render_cache import RenderedFile
-from weatherman.rendering.render_file import conversations_of, hash_data, render_file
-from weatherman.rendering.templates import Template, choose_template
+from weatherman.rendering.render_file import conversations_of, hash_data, render_file, require_file
+from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.sampling import epoch_order, split, subset_of_conversations
 
@@ -74,7 +76,7 @@ class TrainingData:
     @property
     def stop_token_ids(self) -> list[int]:
         """The tokens that end a generated turn."""
-        return [self.tokenizer.special(self.template.stop_token)]
+        return stop_ids(self.template, self.tokenizer)
 
     def held_out_conversations(self, seed: int) -> list[Conversation]:
         """The chosen conversations of the validation file, in an order that depends on `seed` alone."""
@@ -146,6 +148,17 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
     )
 
 
+def require_files(config: TrainingConfig) -> None:
+    """Refuse a configuration whose data is not there, before anything is made for the run.
+
+    Raises:
+        WeathermanError: a file is missing.
+    """
+    for path in (config.train_file, config.validation_file):
+        if path is not None:
+            require_file(Path(path))
+
+
 def identify_data(config: TrainingConfig) -> DataIdentity:
     """The identity of the data that `load_training_data` would load, without rendering it.
 
@@ -154,6 +167,7 @@ def identify_data(config: TrainingConfig) -> DataIdentity:
     Raises:
         WeathermanError: the training file cannot be read.
     """
+    require_file(Path(config.train_file))
     train = hash_data(Path(config.train_file))
     try:
         template, tokenizer = _speech(config)
@@ -164,5 +178,7 @@ def identify_data(config: TrainingConfig) -> DataIdentity:
 
 
 def _speech(config: TrainingConfig) -> tuple[Template, TextTokenizer]:
-    tokenizer = load_tokenizer(model_folder(config.model_name_or_path), config.model_revision)
-    return choose_template(config.chat_template, tokenizer.has), tokenizer
+    place = model_folder(config.model_name_or_path)
+    tokenizer = load_tokenizer(place, config.model_revision)
+    choice = template_choice(resolved(config), frozen_facts_of(Path(config.output_dir)))
+    return template_of_model(choice, place, config.model_revision, tokenizer), tokenizer
