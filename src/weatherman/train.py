@@ -232,7 +232,7 @@ def _validate(work: Training, step: int) -> None:
 
 def _measure_for_the_budget(work: Training) -> None:
     """Measure the base model before the first step where the run's end is to be reckoned with what that takes."""
-    if work.shortening.is_open:
+    if work.shortening.is_open and work.data.validation:
         began_s = time.monotonic()
         work.run.phase("measuring the base model")
         _measure_one(work, 0, adapter=False)
