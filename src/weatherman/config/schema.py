@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from weatherman.config.data_forms import FormatName
+
 _ONE_LINE = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 
 
@@ -18,9 +20,6 @@ Line = Annotated[str, _text(_ONE_LINE, "one line of text", 1024)]
 Name = Annotated[str, _text(_ONE_LINE, "one line of text", 128)]
 Slug = Annotated[str, _text(r"^[A-Za-z0-9][A-Za-z0-9._-]*$", "letters, digits, dots, dashes and underscores", 128)]
 Prompt = Annotated[str, _text(r"\S", "text", 4096)]
-FormatName = Literal[
-    "auto", "openai", "sharegpt", "chatml", "alpaca", "xlam", "hermes", "tau-bench", "glaive", "trl", "mistral-finetune"
-]
 Module = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 MODULES: list[Module] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -54,8 +53,7 @@ class TrainingConfig(BaseModel):
     quantization: Literal["none", "4bit", "8bit", "nf4"] = "none"
     """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64); `nf4` is refused for now."""
     train_file: Line = "data/synthetic/final_train.jsonl"
-    """Training conversations: a file (JSON lines, a JSON list, `.gz`, `.zst`, Parquet, Arrow), a pattern, a folder, or
-    several joined by ` + `, each with the share of its rows that is taken, `a.jsonl + b.jsonl=0.25`."""
+    """Training conversations: a file, a pattern, a folder, or several with shares, `a.jsonl + b.jsonl=0.25`."""
     validation_file: Line | None = "data/synthetic/final_validation.jsonl"
     """Held-out conversations; null, which is the default beside a `train_file` of one's own: `validation_share`."""
     validation_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
@@ -156,9 +154,8 @@ class TrainingConfig(BaseModel):
     @classmethod
     def _own_validation_alone(cls, values: Any) -> Any:
         """The shipped validation file goes with the shipped training file, never with another."""
-        if isinstance(values, dict) and "train_file" in values and "validation_file" not in values:
-            return {**values, "validation_file": None}
-        return values
+        named = values if isinstance(values, dict) else {}
+        return {"validation_file": None, **named} if "train_file" in named else values
 
     @field_validator("target_modules", "personas")
     @classmethod

@@ -27,7 +27,6 @@ _WORDS = {
     "parameters-wrapped": "bare parameters wrapped in a schema",
     "types-renamed": "types of parameters renamed",
     "text-beside-calls": "texts beside calls dropped",
-    "reasoning": "reasoning left out, which the chat template does not spell",
 }
 
 

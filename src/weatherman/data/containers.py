@@ -56,6 +56,14 @@ def raw_rows(path: Path) -> Iterator[Raw]:
         raise WeathermanError("data.unreadable", f"{path}: {reason}.") from problem
 
 
+def missing_file(path: Path) -> WeathermanError:
+    """Make the error for a data file that is not there."""
+    hint = "check its name, and the folder that it is relative to."
+    if "processed" in path.parts:
+        hint = "data/processed/ is made by the set-up (make setup); see data/README.md."
+    return WeathermanError("data.missing", f"there is no data file {path}.", hint)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """The file's bytes, unpacked."""

@@ -167,6 +167,7 @@ def identify_data(config: TrainingConfig) -> DataIdentity:
     Raises:
         WeathermanError: the training file cannot be read.
     """
+    require_file(Path(config.train_file))
     train = hash_data(Path(config.train_file))
     try:
         template, tokenizer = _speech(config)
