@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from weatherman.config.schema import TrainingConfig, load_config
+from weatherman.config.load import load_config
+from weatherman.config.schema import TrainingConfig
 from weatherman.models.shape import ModelShape, model_shape
 from weatherman.records import Rendered, StepPlan
 from weatherman.run.training_data import load_training_data

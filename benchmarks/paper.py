@@ -15,7 +15,7 @@ from benchmarks.gpu_data import mistral_examples
 from benchmarks.jobs import STEP_EXAMPLES
 from benchmarks.roofline import body_parameters
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree
-from weatherman.steps.sampling import step_plans, steps_per_epoch
+from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch
 
 EPOCHS = 3
 UTILISATION = (0.25, 0.45)
@@ -58,7 +58,7 @@ def estimate(way: str, computed_tokens: int, supervised_tokens: int) -> Estimate
 def count() -> dict[str, float]:
     """Count an epoch of the shipped data in 16-example steps: tokens trained on, targets, and computed each way."""
     examples, _ = mistral_examples(None)
-    steps = steps_per_epoch(len(examples), STEP_EXAMPLES)
+    steps = steps_per_epoch(num_conversations(examples), STEP_EXAMPLES)
     found = {"examples": len(examples), "steps": steps, "effective": 0, "supervised": 0, "padded": 0, "tree": 0}
     for plan in step_plans(examples, batch_size=STEP_EXAMPLES, seed=_SEED, first_step=1, last_step=steps):
         lengths = [len(example.ids) for example in plan.examples]

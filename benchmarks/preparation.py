@@ -15,7 +15,7 @@ from weatherman.rendering.render import render_all
 from weatherman.rendering.templates import choose_template
 from weatherman.rendering.tokenizer import load_tokenizer
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree
-from weatherman.steps.sampling import step_plans, steps_per_epoch
+from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch
 
 
 def measure_preparation(config: TrainingConfig, rows: int, clock: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def measure_preparation(config: TrainingConfig, rows: int, clock: str) -> dict[s
     rendered = list(render_all(conversations, template, tokenizer))
     rendered_s = now()
     examples = [view for views in rendered for view in views]
-    steps = steps_per_epoch(len(examples), STEP_EXAMPLES)
+    steps = steps_per_epoch(num_conversations(examples), STEP_EXAMPLES)
     effective = computed = 0
     for plan in step_plans(examples, batch_size=STEP_EXAMPLES, seed=config.seed, first_step=1, last_step=steps):
         tree = build_tree(plan.examples, min_shared_tokens=MIN_SHARED_TOKENS)

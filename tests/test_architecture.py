@@ -17,31 +17,34 @@ AT_THE_ROOT = {*GROUND.split(), "train", "cli", "__init__"}
 ROOMS = {
     "system": "",
     "config": "",
-    "data": "",
+    "data": "system",
     "rendering": "system data",
     "steps": "",
     "models": "system rendering",
     "checkpoints": "system",
     "quality": "system data rendering steps",
-    "weather": "system quality",
+    "task": "system data rendering",
+    "tools": "data",
+    "weather": "system quality tools",
     "engine": "config steps models",
-    "chat": "data rendering",
-    "planning": "config rendering steps models engine",
-    "run": "system config rendering steps models checkpoints engine",
-    "export": "system data rendering models engine",
-    "effect": "system config models engine run",
-    "preflight": "config models planning run",
+    "chat": "rendering task tools",
+    "planning": "config data rendering steps models engine",
+    "run": "system config data rendering task steps models checkpoints engine planning",
+    "export": "system data rendering task tools models engine",
+    "effect": "system config task tools models engine run",
+    "preflight": "config data models planning run",
     "launch": "system config models checkpoints planning run preflight",
     "report": "system config run effect",
     "train": "config steps engine run effect report",
-    "commands": "config rendering models quality weather engine chat planning run export preflight launch report train",
+    "commands": "config data rendering models task tools quality weather engine chat planning run export preflight launch report train",
     "cli": "system commands",
 }
-# Modules that know the weather although their rooms may not; each leaves this list when it reads its task from the run.
-KNOW_THE_WEATHER_STILL = {"chat.chat", "chat.terminal", "chat.tool_use", "export.modelfile"}
 HEAVY = {"torch", "peft"}
 # The packaged model is dequantised when its folder is first asked for; one check runs a kernel to see whether it runs.
 MAY_BE_HEAVY = ("engine.torch.", "models.dequantise", "preflight.compute_test")
+MLX = {"mlx", "mlx_lm"}
+# The engine that runs is chosen in one place; commands that need one engine's own skills ask for it by name.
+OPENS_ENGINES = "engine.choose"
 
 
 def modules() -> dict[str, ast.Module]:
@@ -138,7 +141,6 @@ def test_every_room_imports_only_what_the_plan_allows() -> None:
         for name, other in arrows(trees)
         if room(other) not in (room(name), *GROUND.split(), "__init__")
         and room(other) not in ROOMS.get(room(name), "").split()
-        and not (name in KNOW_THE_WEATHER_STILL and room(other) == "weather")
     ]
     assert not wrong, "; ".join(wrong)
 
@@ -157,7 +159,7 @@ def test_only_the_commands_know_the_weather() -> None:
         for name, other in arrows(modules())
         if room(other) == "weather" and room(name) not in ("weather", "commands")
     }
-    assert knowing == KNOW_THE_WEATHER_STILL
+    assert knowing == set()
 
 
 def test_the_faces_of_the_rooms_import_nothing_and_say_what_they_are_for() -> None:
@@ -174,6 +176,32 @@ def test_torch_stays_in_the_engine() -> None:
         if {one.split(".")[0] for one in imports(tree)} & HEAVY and not name.startswith(MAY_BE_HEAVY)
     ]
     assert outside == []
+
+
+def test_mlx_stays_in_its_room() -> None:
+    outside = [
+        name
+        for name, tree in modules().items()
+        if {one.split(".")[0] for one in imports(tree)} & MLX and not name.startswith("engine.mlx.")
+    ]
+    assert outside == []
+
+
+def test_nothing_but_the_choice_knows_which_engine_trains() -> None:
+    pairs = arrows(modules())
+    knowing = {
+        name
+        for name, other in pairs
+        if other in ("engine.torch.engine", "engine.mlx.engine")
+        and not name.startswith(("engine.torch.", "engine.mlx."))
+    }
+    assert knowing == {OPENS_ENGINES}
+    between = [
+        (name, other)
+        for name, other in pairs
+        if {".".join(one.split(".")[:2]) for one in (name, other)} == {"engine.torch", "engine.mlx"}
+    ]
+    assert between == []
 
 
 def test_pickle_and_remote_code_are_nowhere() -> None:

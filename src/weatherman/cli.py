@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from weatherman import __version__, messages
-from weatherman.commands import data, launching, preflight, report, talk, training
+from weatherman.commands import data, launching, preflight, report, talk, template, tools, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
 from weatherman.system.process_env import restart_with_process_settings
 
@@ -23,14 +23,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for module in (data, training, launching, talk, preflight, report):
+# These load torch, or start a process that does.
+COMPUTING = ("train", "tune", "launch", "chat", "compare", "export", "check", "doctor")
+for module in (data, template, training, launching, talk, tools, preflight, report):
     module.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure is one clear line and exit code 1 (2 only for a crash loop)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["train"]:
+    if next((argument for argument in arguments if not argument.startswith("-")), "") in COMPUTING:
         restart_with_process_settings()
     debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -56,9 +58,7 @@ def run_command(arguments: list[str], *, debug: bool) -> int:
     except Exit as done:
         return done.exit_code
     except TyperException as problem:
-        text = problem.format_message() if hasattr(problem, "format_message") else str(problem)
-        messages.error(WeathermanError("cli.usage", text, "weatherman --help"))
-        return EXIT_FAILED
+        return _usage(problem)
     except WeathermanError as problem:
         if debug:
             traceback.print_exc()
@@ -78,6 +78,18 @@ def run_command(arguments: list[str], *, debug: bool) -> int:
             WeathermanError("internal", f"unexpected {kind}: {problem}", "run it again with --debug for a traceback.")
         )
         return EXIT_FAILED
+
+
+def _usage(problem: TyperException) -> int:
+    """Tell what is wrong with the words of a command; a command without any shows its help."""
+    text = problem.format_message() if hasattr(problem, "format_message") else str(problem)
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        print(text)
+        return EXIT_FAILED
+    context = getattr(problem, "ctx", None)
+    command = context.command_path if context else "weatherman"
+    messages.error(WeathermanError("cli.usage", text, f"{command} --help"))
+    return EXIT_FAILED
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -67,6 +68,22 @@ class Rendered:
     def num_supervised_tokens(self) -> int:
         """How many tokens count in the loss."""
         return int(self.mask.sum())
+
+
+def count_conversations(examples: Iterable[Rendered]) -> int:
+    """How many conversations these examples come from: each names its file and line."""
+    return len({example.source for example in examples})
+
+
+def describe_examples(num_conversations: int, num_examples: int) -> str:
+    """Say how many conversations there are, and how many examples they make; and why, where that is more."""
+    conversations = f"{num_conversations:,} conversation{'s' if num_conversations != 1 else ''}"
+    if num_examples == num_conversations:
+        return f"{conversations}, each an example"
+    return (
+        f"{conversations}, {num_examples:,} examples (one for each context in which the chat template lets the "
+        "assistant speak)"
+    )
 
 
 @dataclass(frozen=True, slots=True)

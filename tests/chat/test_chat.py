@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters_for_tests import random_adapter, tiny_model
+from tasks_for_tests import weather_task
 from tokenizers_for_tests import mistral, smollm2
-from weatherman.chat.chat import MAX_ROUNDS, PERSONAS, Chat, TextStream, default_persona
+from weatherman.chat.chat import MAX_ROUNDS, Chat, TextStream
 from weatherman.chat.compare import compare
 from weatherman.chat.terminal import Printer, ask_and_print, call_line, converse, safe_text
 from weatherman.chat.tool_use import ToolOutcome
@@ -27,8 +28,12 @@ from weatherman.models.adapter import find_adapter
 from weatherman.records import Message, ToolCall
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 from weatherman.run.newest_adapter import newest_adapter
+from weatherman.task.task import Persona, SystemPrompt, Task, ToolSet, task_bytes
+from weatherman.tools.by_hand import ByHand
+from weatherman.tools.source import ToolError
 from weatherman.weather.dataset.personas import wordings
-from weatherman.weather.source import SourceError
+from weatherman.weather.tool_source import WeatherTools
+from weatherman.weather.tools import WEATHER_TOOLS
 
 GEOCODE = '<tool_call>\n{"name": "geocode_location", "arguments": {"city": "Oslo"}}\n</tool_call>'
 NOW = '<tool_call>\n{"name": "get_current_weather", "arguments": {"latitude": 59.91, "longitude": 10.75}}\n</tool_call>'
@@ -66,7 +71,7 @@ class Fixed:
         return {"results": [{"name": city, "latitude": 59.91, "longitude": 10.75}]}
 
     def get_current_weather(self, latitude: float, longitude: float) -> dict[str, Any]:
-        raise SourceError("timeout", "no response after 10 s")
+        raise ToolError("timeout", "no response after 10 s")
 
     def get_forecast(self, latitude: float, longitude: float, days: int) -> dict[str, Any]:
         return {"daily": [{}][days]}
@@ -74,7 +79,8 @@ class Fixed:
 
 def chat(*replies: str, **options: Any) -> tuple[Chat, Scripted]:
     talker = Scripted(list(replies))
-    return Chat(talker, SMOLLM2, smollm2(), Fixed(), **options), talker
+    options = {"task": weather_task(), "tools": WEATHER_TOOLS, "source": WeatherTools(Fixed())} | options
+    return Chat(talker, SMOLLM2, smollm2(), **options), talker
 
 
 def test_calls_are_executed_and_their_results_told_to_the_model() -> None:
@@ -120,6 +126,57 @@ def test_wrong_calls_are_told_as_tool_errors(reply: str, error: str, word: str) 
     assert (answer.text, answer.problem) == ("Sorry.", "")
 
 
+PIRATE = Task(
+    (Persona("pirate", 2, (SystemPrompt("Arr.", 2),)), Persona("", 1, (SystemPrompt(None, 1),))),
+    (ToolSet(({"type": "function", "function": {"name": "dig", "parameters": {"type": "object"}}},), 3),), ("Gold?",), 3,
+)  # fmt: skip
+DIG = '<tool_call>\n{"name": "dig", "arguments": {"depth": 2}}\n</tool_call>'
+
+
+def test_prompt_and_tools_are_those_of_the_task() -> None:
+    talk, talker = chat("Arr!", task=PIRATE, tools=PIRATE.tools, source=None)
+    assert talk.persona == "pirate"
+    assert talk.ask("Gold?").text == "Arr!"
+    assert "Arr.<|im_end|>" in talker.prompts[0]
+    assert '"name": "dig"' in talker.prompts[0]
+    assert "geocode_location" not in talker.prompts[0]
+
+
+def test_without_a_source_the_call_is_shown_and_the_question_forgotten() -> None:
+    talk, talker = chat(DIG, "Arr!", task=PIRATE, tools=PIRATE.tools, source=None)
+    stream = io.StringIO()
+    assert ask_and_print(talk, "Gold?", Printer(stream, colour=False))
+    first, second = stream.getvalue().splitlines()
+    assert first == "→ dig(depth=2)"
+    assert "--mcp COMMAND" in second
+    answer = talk.ask("Hello?")
+    assert answer.complete
+    assert "Gold?" not in talker.prompts[1]
+
+
+def test_tools_by_hand_take_what_is_typed() -> None:
+    typed, asked = iter(["a chest\n", ""]), []
+
+    def ask(question: str) -> str:
+        asked.append(question)
+        return next(typed)
+
+    talk, talker = chat(DIG, "Arr!", DIG, "Arr?", task=PIRATE, tools=PIRATE.tools, source=ByHand(PIRATE.tools, ask))
+    assert talk.ask("Gold?").outcomes[0].result == "a chest"
+    assert "<|im_start|>tool\na chest<|im_end|>" in talker.prompts[1]
+    assert talk.ask("More?").outcomes[0].result["error"] == "no_result"
+    assert asked == ["dig(depth=2) = "] * 2
+
+
+def test_figures_that_no_tool_gave_are_told_after_the_answer() -> None:
+    assert shown(GEOCODE, "At 59.91 north, 21 degrees.").splitlines()[1:] == [
+        "At 59.91 north, 21 degrees.", "(figures no tool gave: 21)",
+    ]  # fmt: skip
+    talk, _ = chat(GEOCODE, "At 59.91 north.", "It is still 59.9, not 12.")
+    assert talk.ask("Where?").to_json()["figures_no_tool_gave"] == []
+    assert talk.ask("Still?").figures == ("12",)  # the tool's results of earlier questions count
+
+
 def test_rounds_are_bounded_and_a_failed_question_is_forgotten() -> None:
     talk, talker = chat(*[GEOCODE] * MAX_ROUNDS, "Fine.")
     answer = talk.ask("first?")
@@ -138,9 +195,9 @@ def test_conversation_goes_on_and_a_new_persona_begins_anew() -> None:
     talk.ask("three?")
     assert "one?" not in talker.prompts[2]
     assert wordings("satire")[0] in talker.prompts[2]
-    with pytest.raises(WeathermanError, match="no persona 'poe'") as caught:
+    with pytest.raises(WeathermanError, match="has no persona 'poe'") as caught:
         talk.switch("poe")
-    assert caught.value.hint == f"choose one of {', '.join(PERSONAS)}."
+    assert caught.value.hint == "choose one of twain, franklin, satire, neutral."
 
 
 def test_long_answers_and_long_conversations() -> None:
@@ -161,11 +218,12 @@ def test_mistral_calls() -> None:
         ['[TOOL_CALLS]¦[{"name": "geocode_location", "arguments": {"city": "Oslo"}, "id": "abc123XYZ"}]', "There."],
         tokenizer=mistral(),
     )
-    talk = Chat(talker, MISTRAL_V3, mistral(), Fixed())
+    told = (weather_task(), WEATHER_TOOLS, WeatherTools(Fixed()))
+    talk = Chat(talker, MISTRAL_V3, mistral(), *told)
     answer = talk.ask("Where is Oslo?")
     assert (answer.text, answer.outcomes[0].call.id) == ("There.", "abc123XYZ")
     assert '"call_id": "abc123XYZ"' in talker.prompts[1]
-    broken = Chat(Scripted(["[TOOL_CALLS]¦[{"], tokenizer=mistral()), MISTRAL_V3, mistral(), Fixed())
+    broken = Chat(Scripted(["[TOOL_CALLS]¦[{"], tokenizer=mistral()), MISTRAL_V3, mistral(), *told)
     assert broken.ask("?").problem == "the model wrote a tool call that cannot be read"
 
 
@@ -190,7 +248,7 @@ def test_text_and_calls_are_printed_once_and_in_order() -> None:
 
 
 def test_nothing_a_model_or_a_service_says_moves_the_cursor() -> None:
-    assert shown("a\x1b[2J\rb\u202ec\n✅ SUCCESS: d") == "a\\x1b[2J\\rb\\u202ec\n✅ SUCCESS: d\n"
+    assert shown("a\x1b[J\rb\u202ec\n✅ SUCCESS: d") == "a\\x1b[J\\rb\\u202ec\n✅ SUCCESS: d\n"
     call = ToolCall("1", "geocode_location", {"city": "\x1b[31m\n"})
     line = call_line(ToolOutcome(call, {"error": "\x07" + "x" * 999}, True))
     assert "\x1b" not in line
@@ -229,7 +287,7 @@ def test_commands_of_the_terminal() -> None:
     lines = ["one", "", "/persona neutral", "/persona poe", "two", "/new", "/what", "three", "/quit", "never"]
     assert converse(talk, lines, Printer(stream, colour=False))
     assert stream.getvalue().splitlines() == [
-        "A.", "neutral speaks now", "(there is no persona 'poe'. Hint: choose one of twain, franklin, satire, neutral.)",
+        "A.", "neutral speaks now", "(this adapter has no persona 'poe'. Hint: choose one of twain, franklin, satire, neutral.)",
         "B.", "a new conversation", "/persona twain|franklin|satire|neutral, /new (forget this conversation), /quit", "C.",
     ]  # fmt: skip
     assert wordings("neutral")[0] in talker.prompts[2]
@@ -258,7 +316,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run's folder with an adapter on a tiny random model."""
     root = tmp_path_factory.mktemp("chat")
     base = tiny_model(root / "base")
-    random_adapter(root / "runs" / "tiny" / "adapter", str(base), strength=0.5)
+    adapter = random_adapter(root / "runs" / "tiny" / "adapter", str(base), strength=0.5)
+    (adapter / "task.json").write_bytes(task_bytes(weather_task()))
     return root / "runs" / "tiny"
 
 
@@ -291,30 +350,37 @@ def test_command_line(run: Path) -> None:
     options = ("--max-new-tokens", "6", "--json")
     done = weatherman(run, "chat", "--once", "Fog?", "--persona", "satire", *options)
     found = json.loads(done.stdout)
-    assert (found["question"], found["persona"], found["weather_source"]) == ("Fog?", "satire", "made-up")
+    assert (found["question"], found["persona"], found["tool_source"]) == ("Fog?", "satire", "made-up")
     assert found["adapter"] == "runs/tiny/adapter"
     assert found["problem"] == "the answer was cut after 6 tokens"
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize(
-    ("config", "persona"),
-    [
-        ({}, "twain"), ({"personas": []}, "twain"), ({"personas": ["satire", "neutral"]}, "satire"),
-        ({"personas": ["pirate", "franklin"]}, "franklin"), ({"personas": "satire"}, "twain"),
-    ],
-)  # fmt: skip
-def test_who_was_trained_speaks_by_default(config: dict[str, Any], persona: str) -> None:
-    assert default_persona(config) == persona
-
-
-def test_chat_takes_the_persona_of_the_run(run: Path, tmp_path: Path) -> None:
+def test_chat_takes_persona_and_tools_of_the_adapter(run: Path, tmp_path: Path) -> None:
+    """A downloaded adapter, without its run, speaks as it learned; one without a task says so and speaks plainly."""
     own = tmp_path / "runs" / "own"
-    shutil.copytree(run, own)
-    config = {"model_name_or_path": str(run.parents[1] / "base"), "personas": ["franklin"]}
-    (own / "run.json").write_text(json.dumps({"config": config}))
-    done = weatherman(own, "chat", "--once", "Fog?", "--max-new-tokens", "6", "--json")
-    assert json.loads(done.stdout)["persona"] == "franklin"
+    shutil.copytree(run / "adapter", own)
+    (own / "task.json").write_bytes(task_bytes(PIRATE))
+    options = ("--adapter", str(own), "--once", "Gold?", "--max-new-tokens", "6", "--json")
+    done = weatherman(own, "chat", *options)
+    found = json.loads(done.stdout)
+    assert (found["persona"], found["tool_source"], done.stderr) == ("pirate", None, "")
+    refused = weatherman(own, "chat", *options, "--persona", "twain")
+    assert refused.stdout == "❌ ERROR: this adapter has no persona 'twain'. Hint: choose one of pirate.\n"
+    (own / "task.json").unlink()
+    old = weatherman(own, "chat", *options)
+    assert json.loads(old.stdout)["persona"] == ""
+    assert "has no task.json (it was made by an older version)" in old.stderr
+
+
+def test_chat_with_a_server_on_the_command_line(run: Path) -> None:
+    server = f"{sys.executable} {Path(__file__).parents[1] / 'support' / 'mcp_server.py'}"
+    done = weatherman(run, "chat", "--once", "Fog?", "--mcp", server, "--max-new-tokens", "4")
+    assert f"· twain · tools: MCP server {server}" in done.stdout
+    assert done.stderr.splitlines() == [
+        "(Trained, but not offered: geocode_location, get_current_weather, get_forecast.)",
+        "(Offered, but not trained: add, fail, wait, die, draw.)",
+    ]
 
 
 @pytest.mark.slow
@@ -340,7 +406,10 @@ def test_terminal_output_says_that_the_weather_is_made_up(run: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--persona", "poe"), "there is no persona 'poe'"),
+        (("--persona", "poe"), "this adapter has no persona 'poe'"),
+        (("--live", "--tools-by-hand"), "--mcp, --live and --tools-by-hand exclude each other"),
+        (("--mcp", "no-such-server"), "the MCP server no-such-server does not start: [Errno 2]"),
+        (("--mcp", f"{sys.executable} -c print(1,2)"), f"the MCP server {sys.executable} -c print(1,2) does not start"),
         (("--adapter", "nowhere"), "nowhere holds no adapter"),
     ],
 )
@@ -348,6 +417,7 @@ def test_wrong_options_are_told_before_anything_is_loaded(run: Path, arguments: 
     done = weatherman(run, "chat", "--once", "?", *arguments)
     assert done.returncode == 1
     assert done.stdout.startswith(f"❌ ERROR: {message}")
+    assert done.stderr == ""
 
 
 def test_reply_messages_are_what_training_reads() -> None:

@@ -14,8 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from weatherman.config.load import load_config
 from weatherman.config.reference import config_reference
-from weatherman.config.schema import MODULES, TrainingConfig, load_config, recommendations, resolved
+from weatherman.config.schema import MODULES, TrainingConfig, recommendations, resolved
 from weatherman.config.yaml_reader import parse_value, read_yaml
 from weatherman.errors import Problems, WeathermanError
 
@@ -60,7 +61,7 @@ def test_shipped_configurations_load_and_say_how_they_are_run(platform):
 
 
 def test_every_configuration_file_is_a_shipped_one():
-    assert len(list((ROOT / "configs").iterdir())) == 3
+    assert len(list((ROOT / "configs").iterdir())) == 4
 
 
 def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
@@ -69,11 +70,33 @@ def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
         assert config.model_name_or_path == "mistralai/Mistral-7B-Instruct-v0.3"
         assert (config.dtype, config.lora_dropout, config.num_train_epochs) == ("bfloat16", 0.05, 3)
         assert (config.learning_rate, config.lr_scheduler_type, config.warmup_ratio) == (2e-4, "cosine", 0.03)
-        assert (config.max_grad_norm, config.report_to, config.gradient_checkpointing) == (1.0, "wandb", True)
+        assert (config.max_grad_norm, config.report_to, config.recomputes) == (1.0, "wandb", True)
         assert config.train_file == "data/processed/train.jsonl"
         assert config.validation_file == "data/processed/validation.jsonl"
     assert (h100.effective_batch_size, h100.save_steps, h100.max_seq_length, h100.device) == (16, 500, 4096, "cuda")
     assert (m4.effective_batch_size, m4.save_steps, m4.device, m4.attn_implementation) == (8, 250, "mps", "auto")
+
+
+def test_the_small_macs_run_is_the_large_ones_on_a_base_in_4_bits():
+    large, small = (load_config(ROOT / "configs" / f"training_config_{n}.yaml", now=NOW) for n in ("m4", "m4_16gb"))
+    changed = {key for key, value in small.model_dump().items() if value != getattr(large, key)}
+    assert changed == {"engine", "quantization", "device", "max_tokens_per_chunk", "output_dir", "run_name"}
+    assert (small.engine, small.quantization, small.dtype) == ("mlx", "4bit", "bfloat16")
+    path = ROOT / "configs" / "training_config_m4_16gb.yaml"
+    assert f"weatherman train --config configs/{path.name}" in path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert recommendations(small) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("engine: torch\nquantization: 4bit\n", "4bit needs engine: mlx, and engine is torch"),
+        ("engine: mlx\nquantization: nf4\n", "nf4 needs engine: torch, and engine is mlx"),
+        ("engine: mlx\nattn_implementation: flex\n", "flex needs CUDA and engine is mlx"),
+    ],
+)
+def test_what_does_not_go_with_an_engine_is_refused(tmp_path, values, words):
+    assert any(words in problem for problem in problems_of(tmp_path, values))
 
 
 def test_demo_trains_on_each_example_once():
@@ -146,7 +169,7 @@ def test_all_problems_at_once_in_the_order_of_the_file(tmp_path):
         "c.yaml:1 lerning_rate: unknown key, did you mean learning_rate?",
         "c.yaml:2 lora_r: 128 is not allowed; allowed: a whole number from 8 to 64.",
         "c.yaml:4 lora_r: given twice (first on line 2).",
-        'c.yaml:5 report_to: "wanbd" is not allowed, did you mean wandb? allowed: one of none, wandb, trackio.',
+        'c.yaml:5 report_to: "wanbd" is not allowed, did you mean wandb? allowed: one of none, wandb, trackio, tensorboard.',
         'c.yaml:6 target_modules: "k_prj" is not allowed, did you mean k_proj? '
         "allowed: a list of 4 to 7 of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.",
         "--set save_total_limit=1 is not allowed; allowed: a whole number from 2 to 1000.",
@@ -191,8 +214,8 @@ def test_the_summary_counts_and_names_the_file(tmp_path):
         ("gradient_accumulation_steps: 0", "a whole number from 1 to 4096"),
         ("per_device_train_batch_size: 0", "a whole number from 1 to 4096"),
         ("seed: -1", "a whole number from 0 to 4294967295"),
-        ("gradient_checkpointing: yes", "true or false"),
-        ("gradient_checkpointing: 1", "true or false"),
+        ("gradient_checkpointing: yes", "true or false or auto"),
+        ("gradient_checkpointing: 1", "true or false or auto"),
         ("run_name: ''", "one line of text, at most 128 characters"),
         ('output_dir: "a\\nb"', "one line of text, at most 1,024 characters"),
         ('output_dir: "a\\0"', "one line of text, at most 1,024 characters"),

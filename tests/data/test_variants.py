@@ -194,7 +194,8 @@ def test_files_that_are_no_jsonl(tmp_path: Path, content: bytes, code: str) -> N
     with pytest.raises(WeathermanError) as caught:
         check_file(path)
     assert caught.value.code == code
+    (tmp_path / "bare").mkdir()
     with pytest.raises(WeathermanError, match="folder"):
-        check_file(tmp_path)
+        check_file(tmp_path / "bare")
     with pytest.raises(WeathermanError, match="no data file"):
         check_file(tmp_path / "absent.jsonl")

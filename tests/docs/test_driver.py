@@ -31,7 +31,7 @@ def test_driver_takes_a_machine_to_the_adapter_through_a_crash(tiny: Path, tmp_p
 
         wait_for(lambda: int(str(status().get("step", 0))) >= 5, driver)
         os.kill(int(str(status()["pid"])), signal.SIGKILL)
-        printed, _ = driver.communicate(timeout=300)
+        printed, _ = driver.communicate(timeout=600)
         assert driver.returncode == 0, printed
         first, second = (json.loads(line) for line in printed.splitlines())
         assert (first["code"], first["state"], first["resumed"]) == (1, "dead", [])

@@ -12,9 +12,18 @@ import pytest
 
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import EFFECT_FILE, Effect, measure_effect, read_effects, report_effect
-from weatherman.effect.evaluation import Sample, ToolScore, sample_prompts, score_tool_calls, tool_prompts, valid_call
-from weatherman.effect.final_adapter import model_card
+from weatherman.effect.evaluation import (
+    Sample,
+    ToolScore,
+    answer_samples,
+    sample_prompts,
+    score_tool_calls,
+    tool_prompts,
+    valid_call,
+)
 from weatherman.records import Conversation, Message, ToolCall
+from weatherman.task.collect import collect_task
+from weatherman.task.task import Task
 
 TOOL = {
     "type": "function",
@@ -77,17 +86,19 @@ def test_tool_prompts_are_cut_before_the_call() -> None:
     assert reference.tool_calls == (CALL,)
 
 
-def test_questions_go_to_the_personas_in_turn() -> None:
-    prompts = sample_prompts(
-        [conversation("neutral"), conversation("twain"), conversation("satire")], ["A?", "B?", "C?"]
-    )
+def test_questions_go_to_the_personas_of_the_task_in_turn() -> None:
+    task = collect_task([conversation("twain"), conversation("satire"), conversation("twain")])
+    prompts = sample_prompts([], ["A?", "B?", "C?"], task)
     assert [prompt.metadata["persona"] for prompt in prompts] == ["twain", "satire", "twain"]
+    assert [prompt.messages[0].content for prompt in prompts] == ["You are twain.", "You are satire.", "You are twain."]
     assert [prompt.messages[-1].content for prompt in prompts] == ["A?", "B?", "C?"]
     assert all(prompt.tools == (TOOL,) for prompt in prompts)
+    (plain,) = sample_prompts([], ["A?"], Task())
+    assert plain == Conversation((Message("user", "A?"),))
 
 
 def test_without_questions_one_call_and_one_answer_are_asked_for() -> None:
-    prompts = sample_prompts([conversation("neutral"), conversation("twain")], [])
+    prompts = sample_prompts([conversation("twain"), conversation("twain")], [], Task())
     assert [prompt.messages[-1].role for prompt in prompts] == ["user", "tool"]
     assert {prompt.metadata["persona"] for prompt in prompts} == {"twain"}
 
@@ -95,9 +106,9 @@ def test_without_questions_one_call_and_one_answer_are_asked_for() -> None:
 def test_every_voice_answers_whatever_its_first_conversation_is() -> None:
     held_out = [conversation(name, calls=False) for name in ("satire", "twain")]
     held_out += [conversation(name) for name in ("neutral", "twain", "satire", "twain")]
-    prompts = sample_prompts(held_out, [])
+    prompts = sample_prompts(held_out, [], Task())
     assert [(p.metadata["persona"], p.messages[-1].role) for p in prompts] == [
-        ("twain", "user"), ("twain", "tool"), ("satire", "tool"),
+        ("neutral", "user"), ("neutral", "tool"), ("twain", "tool"), ("satire", "tool"),
     ]  # fmt: skip
 
 
@@ -111,24 +122,26 @@ def data() -> Any:
 def test_before_is_measured_once_per_run(tmp_path: Path) -> None:
     config = TrainingConfig(sample_prompts=["A?"], num_tool_eval_prompts=3)
     engine: Any = FakeEngine([3, 3, 0, 0])
-    before = measure_effect(tmp_path, engine, config, data(), adapter=False)
-    assert measure_effect(tmp_path, engine, config, data(), adapter=False) == before
+    before = measure_effect(tmp_path, engine, config, data(), collect_task([conversation("twain")]), adapter=False)
+    assert (
+        measure_effect(tmp_path, engine, config, data(), collect_task([conversation("twain")]), adapter=False) == before
+    )
     assert engine.asked == 2
-    after = measure_effect(tmp_path, engine, config, data(), adapter=True)
+    after = measure_effect(tmp_path, engine, config, data(), collect_task([conversation("twain")]), adapter=True)
     assert (before.validation_loss, after.validation_loss) == (2.0, 1.0)
-    assert after.samples == (Sample("twain", "A?", "reply 0"),)
+    seen = tuple({"role": role, "content": text, "tool_calls": []} for role, text in
+                 (("system", "You are twain."), ("user", "A?")))  # fmt: skip
+    assert after.samples == (Sample("twain", "A?", "reply 0", seen),)
     assert read_effects(tmp_path) == {"before": before, "after": after}
 
 
-def test_the_model_card_has_both_measurements_and_names_the_personas() -> None:
-    before, after = (Effect(loss, ToolScore(20, valid, 0), ()) for loss, valid in ((2.5, 1), (1.25, 19)))
-    config = TrainingConfig(learning_rate=3e-3, per_device_train_batch_size=6)
-    card = model_card(config, 60, before, after)
-    assert "for 60 steps of 6 conversations at a peak learning rate\nof 0.003.\n\n|" in card
-    assert "| loss (nats per supervised token) | 2.5000 | 1.2500 |\n" in card
-    assert "| valid tool calls on 20 held-out prompts | 1 | 19 |\n" in card
-    chosen = model_card(config.model_copy(update={"personas": ["satire", "twain"]}), 60, before, after)
-    assert "of 0.003.\nIt was trained on these personas alone: satire, twain.\n\n|" in chosen
+def test_a_sample_keeps_all_that_the_model_saw() -> None:
+    engine: Any = FakeEngine([4])
+    prompts = sample_prompts([conversation("twain")], [], Task())[1:]
+    [sample] = answer_samples(engine, prompts, lambda c: [1], lambda ids: "Wet.", adapter=True)
+    assert [message["role"] for message in sample.messages] == ["system", "user", "assistant", "tool"]
+    assert sample.messages[2]["tool_calls"] == [{"name": "get_weather", "arguments": {"city": "Oslo"}}]
+    assert sample.messages[3]["content"] == "{}"
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"before": 3}', '{"before": {"validation_loss": 1}}'])
@@ -151,5 +164,12 @@ def test_report_is_one_line_a_fact(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_effect_file_is_plain_json(tmp_path: Path) -> None:
-    measure_effect(tmp_path, FakeEngine([0, 0]), TrainingConfig(sample_prompts=["A?"]), data(), adapter=True)  # type: ignore[arg-type]
+    measure_effect(
+        tmp_path,
+        FakeEngine([0, 0]),
+        TrainingConfig(sample_prompts=["A?"]),
+        data(),
+        collect_task([conversation("twain")]),
+        adapter=True,
+    )  # type: ignore[arg-type]
     assert set(json.loads((tmp_path / EFFECT_FILE).read_text())) == {"after"}

@@ -45,7 +45,7 @@ def test_a_prepared_plan_is_built_in_the_background() -> None:
     trees.prepare(PLANS[1])
     trees.tree(PLANS[2])  # another one than was prepared
     assert names[0].startswith("tree")
-    assert names[-1] == threading.current_thread().name
+    assert threading.current_thread().name in names[1:]
 
 
 def test_a_failure_in_the_background_is_raised_where_the_tree_is_wanted() -> None:

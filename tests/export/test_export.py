@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,20 @@ from gguf import GGUFReader
 from safetensors.torch import load_file, save_file
 
 from adapters_for_tests import random_adapter, tiny_model
+from tasks_for_tests import weather_task
 from weatherman.data.read import read_conversations
 from weatherman.engine.torch import merge as torch_merge
 from weatherman.engine.torch.gguf import write_model_gguf
 from weatherman.errors import WeathermanError
 from weatherman.export import export as module
-from weatherman.export.export import ExportPlan, commands, export
-from weatherman.export.template_parity import check_parity
+from weatherman.export.export import Exported, ExportPlan, commands, export
+from weatherman.export.template_parity import Parity, check_parity
 from weatherman.models.adapter import find_adapter
 from weatherman.records import Conversation
 from weatherman.rendering.render import prompt_ids
 from weatherman.rendering.templates import SMOLLM2
 from weatherman.rendering.tokenizer import load_tokenizer
+from weatherman.task.task import read_task
 
 DATA = Path(__file__).parents[2] / "data" / "synthetic" / "final_validation.jsonl"
 
@@ -58,7 +61,7 @@ def plan(adapter: Path, shipped: Path, tmp_path: Path) -> ExportPlan:
 @pytest.fixture(scope="module")
 def exported(adapter: Path, shipped: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("exported") / "export"
-    export(ExportPlan(find_adapter(adapter), target, (shipped,), "float32", "f32"))
+    export(ExportPlan(find_adapter(adapter), target, (shipped,), "float32", "f32", weather_task("franklin", "twain")))
     return target
 
 
@@ -67,7 +70,11 @@ def left(folder: Path) -> list[str]:
 
 
 def test_all_that_is_needed_is_there(exported: Path) -> None:
-    assert left(exported) == ["Modelfile", "adapter-f32.gguf", "export.json", "merged", "weatherman-f32.gguf"]
+    assert left(exported) == [
+        "Modelfile", "adapter-f32.gguf", "export.json", "merged", "task.json", "weatherman-f32.gguf",
+    ]  # fmt: skip
+    assert read_task(exported / "task.json") == weather_task("franklin", "twain")
+    assert "in the manner of Benjamin Franklin" in (exported / "Modelfile").read_text()
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= set(
         left(exported / "merged")
     )
@@ -109,8 +116,8 @@ def test_merge_that_computes_something_else_is_refused(plan: ExportPlan, monkeyp
 def test_another_template_is_refused(plan: ExportPlan, monkeypatch: pytest.MonkeyPatch) -> None:
     real = module.save_tokenizer
 
-    def other(place: Any, template: Any, folder: Path) -> None:
-        real(place, template, folder)
+    def other(source: Any, revision: Any, template: Any, folder: Path) -> None:
+        real(source, revision, template, folder)
         jinja = folder / "chat_template.jinja"
         jinja.write_text(jinja.read_text().replace("You can call", "You may call"))
 
@@ -187,6 +194,18 @@ def test_half_precision_is_held_to_its_own_tolerance(plan: ExportPlan) -> None:
     assert {weight.dtype for weight in weights.values()} == {torch.float16}
     assert "FROM ./merged" in (plan.target / "Modelfile").read_text()
     assert any("convert_lora_to_gguf.py" in command for _, command in commands(done, half))
+    assert any("convert_hf_to_gguf.py" in command for _, command in commands(done, half))
+
+
+def test_no_command_for_what_is_written_already(plan: ExportPlan) -> None:
+    done = Exported(plan.target, ("adapter-f32.gguf", "weatherman-f16.gguf"), Parity(1, 1, 1), {}, "")
+    told = dict(commands(done, plan))
+    assert not any("convert_" in command for command in told.values())
+    assert told["serve"] == f"llama-server -m {plan.target}/weatherman-f16.gguf --jinja"
+    assert f"--lora {plan.target}/adapter-f32.gguf" in told["serve the base with the adapter"]
+    none = dict(commands(replace(done, files=()), plan))
+    assert sum("convert_" in command for command in none.values()) == 2
+    assert none["serve the base with the adapter"].endswith("/adapter-f16.gguf --jinja")
 
 
 def test_gguf_says_what_the_folder_says(exported: Path) -> None:

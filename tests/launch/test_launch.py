@@ -16,6 +16,8 @@ import pytest
 
 from command_line import wait_for
 from launching import SESSION, Project, assert_grammar, project, serving, stand_in, without_tmux
+from weatherman.run.spending import read_spending
+from weatherman.run.status_view import read_status, status_lines
 
 pytestmark = pytest.mark.skipif(subprocess.call(["which", "tmux"], stdout=subprocess.DEVNULL) != 0, reason="no tmux")
 RESUMED = "⚠️ RESUME: Found checkpoint at step {}. Resuming training."
@@ -65,10 +67,17 @@ def test_whole_run_prints_only_the_grammar_and_how_to_look(whole: tuple[Project,
     assert "\x1b" not in printed
 
 
-def test_whole_run_reports_measured_speed_and_money_as_rate_times_hours(whole: tuple[Project, str]) -> None:
-    _, printed = whole
+def test_whole_run_reports_measured_speed_and_one_cost_as_rate_times_hours(whole: tuple[Project, str]) -> None:
+    made, printed = whole
     assert "] Measured " in printed
-    cost = next(line for line in printed.splitlines() if "Cost of this launch" in line)
+    cost = next(line for line in printed.splitlines() if "Cost of this run so far: " in line)
+    words = cost.partition("so far: ")[2]
+    status = read_status(made.run_dir)
+    assert words in "\n".join(status_lines(status))
+    assert words == read_spending(made.run_dir).in_words()
+    dollars_of_page, _, hours_of_page = words.partition(" = ")
+    page = (made.run_dir / "report.html").read_text()
+    assert f"<dd>{dollars_of_page}<small>{hours_of_page.replace(' x ', ' × ').replace(' hours', ' h')}</small>" in page
     dollars, hours = float(cost.split("$")[1].split()[0]), float(cost.split(" x ")[1].split()[0])
     assert "$2.69 an hour" in cost
     assert abs(dollars - 2.69 * hours) < 0.02
@@ -155,6 +164,9 @@ def test_hangup_detach_kill_and_resume(here: Project) -> None:
     assert resumed.returncode == 0, resumed.stdout
     assert RESUMED.format(saved) in assert_grammar(resumed.stdout)
     assert here.last_step() == 90
+    other = here.run("--set", f"output_dir={here.run_dir}", *more, "--set", "seed=7")
+    assert other.returncode == 1
+    assert "seed was 42 and is now 7." in other.stdout
     finished = here.run("--set", f"output_dir={here.run_dir}", *more)
     assert finished.returncode == 0
     assert finished.stdout.splitlines()[-1].startswith("✅ SUCCESS: This run is finished; its adapter is in ")
@@ -277,7 +289,7 @@ def test_foreground_shows_the_log_and_gives_the_trainers_code(here: Project) -> 
     process = here.start("--foreground", "--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 130, printed
     lines = assert_grammar(printed)
     assert any(line.startswith("[TRAINING-DEMO] step 1/2000 ") for line in lines)
@@ -290,7 +302,7 @@ def test_ctrl_c_ends_the_watch_and_not_the_training(here: Project) -> None:
     process = here.start("--set", "max_steps=2000")
     wait_for(lambda: here.last_step() >= 1, process)
     process.send_signal(signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 0
     assert assert_grammar(printed)[-1] == "⚠️ WARNING: No longer watching; training goes on by itself."
     seen = here.last_step()
@@ -329,7 +341,7 @@ def test_session_that_is_killed_is_told_and_the_trainer_lives(here: Project) -> 
     process = here.start("--set", "max_steps=5000")
     wait_for(lambda: here.last_step() >= 1, process)
     os.kill(here.record()["pid"], signal.SIGKILL)
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=600)
     assert process.returncode == 1
     trainer = here.record()["trainer_pid"]
     assert f"the trainer (process {trainer}) goes on alone" in assert_grammar(printed)[-1]

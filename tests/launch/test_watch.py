@@ -15,6 +15,7 @@ from weatherman.errors import WeathermanError
 from weatherman.launch.follow import Follower, last_lines, relay
 from weatherman.launch.watch import Expectation, Watch, expect, measured_lines
 from weatherman.messages import LINE
+from weatherman.run.spending import Spending
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.timezone.utc)
 
@@ -109,15 +110,16 @@ def test_first_steps_compile_and_do_not_count_as_slow() -> None:
 
 
 def test_measured_lines_say_speed_time_left_and_rate_times_hours() -> None:
-    assert measured_lines(watched([2.0] * 101), 1750, 100.0, 3.0, NOON) == [
+    assert measured_lines(watched([2.0] * 101), 1750, Spending(100.0, 3.0 * 100 / 3600), NOON) == [
         "Measured 500 tokens/s over 101 steps, 2.00 s a step",
         "1,750 steps are left: about 58 min, until 2026-01-01 12:58 UTC",
-        "Cost of this launch up to its last step: about $3.00 = $3.00 an hour x 1.00 hours",
+        "Cost of this run so far: $0.08 = $3.00 an hour x 0.03 hours",
+        "Cost up to its last step: about $3.00 = $3.00 an hour x 1.00 hours",
     ]
-    assert measured_lines(watched([2.0] * 101), 0, 100.0, None, NOON) == [
+    assert measured_lines(watched([2.0] * 101), 0, Spending(100.0, None), NOON) == [
         "Measured 500 tokens/s over 101 steps, 2.00 s a step"
     ]
-    assert measured_lines(Watch(Expectation()), 5, 1.0, 3.0, NOON) == []
+    assert measured_lines(Watch(Expectation()), 5, Spending(1.0, 3.0), NOON) == []
 
 
 @given(st.lists(st.binary(max_size=20).map(lambda data: data.replace(b"\n", b"")), max_size=8), st.data())

@@ -13,23 +13,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from machines import ROOT, assert_grammar
-from weatherman.config.schema import TrainingConfig, load_config
+from machines import ROOT, TableProbe, assert_grammar
+from weatherman.config.load import load_config
+from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
 from weatherman.models.shape import KNOWN, ModelShape, model_shape
+from weatherman.planning.limits import memory_limit
 from weatherman.planning.memory import GIB, Held, estimate_memory, held_by_padding, held_by_tree
 from weatherman.planning.plan import (
     chunk_tokens,
-    held_by_step,
     make_plan,
-    memory_limit,
     plan_workers,
     read_examples,
-    worst_case_memory,
+    run_memory,
 )
 from weatherman.planning.plan_report import plan_lines, report_plan
 from weatherman.planning.time import estimate_time, run_device
-from weatherman.records import Rendered
+from weatherman.preflight.config_check import check_memory, device_bytes, planned
+from weatherman.preflight.target import Target
+from weatherman.records import Rendered, describe_examples
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.steps.prefix_tree import build_tree, decide_sharing
 
@@ -149,18 +151,6 @@ def test_workers_hold_their_largest_passes_at_the_same_time() -> None:
     assert memory[2].adapter == 3 * memory[1].adapter
 
 
-def test_the_worst_case_is_no_less_than_branches_that_part_at_the_root() -> None:
-    config = TrainingConfig(device="cpu", num_threads=2, max_seq_length=700, max_tokens_per_chunk=1024)
-    step = []
-    for root in (1000, 2000):
-        trunk = list(range(root, root + 400))
-        step += [example([*trunk, *range(1000 * k, 1000 * k + 300)], 150) for k in range(root, root + 4)]
-    held, _ = held_by_step(config, step, sharing=True, budget=1024)
-    assert (held.num_workers, held.trunk_tokens) == (2, 800)
-    found = estimate_memory(SMOLLM, config, held, device="cpu", dtype_bytes=4)
-    assert worst_case_memory(config, 8 * GIB).activations >= found.activations
-
-
 def test_a_plan_has_workers_where_the_engine_has() -> None:
     config = TrainingConfig(device="cpu", num_threads=2)
     assert plan_workers(config, 1024) == 2
@@ -189,7 +179,7 @@ def test_the_demo_may_use_this_machine_s_memory() -> None:
 def test_shipped_configurations_fit(name: str) -> None:
     config = shipped(name)
     limit = memory_limit(config, 8 * GIB if name == "demo" else None)
-    assert worst_case_memory(config, limit).total < limit
+    assert run_memory(config, limit).total < limit
     assert chunk_tokens(config, MISTRAL, limit) % 128 == 0
 
 
@@ -226,7 +216,7 @@ def test_rough_tokens_are_within_a_tenth_of_mistral_s() -> None:
 
 def test_time_is_four_flops_a_parameter_and_token() -> None:
     config = shipped("h100")
-    (low, high), words = estimate_time(config, MISTRAL, 1_000_000)
+    (low, high), (words,) = estimate_time(config, MISTRAL, 1_000_000)
     flops = 4 * MISTRAL.num_computing_parameters * 1e6
     assert low == pytest.approx(flops / (989e12 * 0.45))
     assert high == pytest.approx(flops / (989e12 * 0.25))
@@ -234,11 +224,38 @@ def test_time_is_four_flops_a_parameter_and_token() -> None:
     assert run_device(config) == "cuda"
 
 
+def test_conversations_and_examples_are_both_told_and_why_they_differ() -> None:
+    plan = make_plan(shipped("demo", "max_train_examples=null", "chat_template=smollm2"))
+    num_rows = len({one.source for one in read_examples(shipped("demo", "max_train_examples=null"))[0]})
+    assert plan.num_conversations == num_rows <= plan.num_examples
+    assert describe_examples(3, 3) == "3 conversations, each an example"
+    more = describe_examples(14_399, 16_702)
+    assert more.startswith("14,399 conversations, 16,702 examples (one for each context in which ")
+
+
+def test_the_check_of_a_configuration_and_its_plan_agree_on_the_memory() -> None:
+    for rehearse in (False, True):
+        target = Target("h100", ROOT / "configs/training_config_h100.yaml", DATA, rehearse, probe=TableProbe())
+        config = load_config(target.config_path, DATA)
+        made = make_plan(planned(target, config), device_bytes=device_bytes(target))
+        finding = check_memory(target, config)
+        assert f"{made.memory.total / GIB:.1f} GB of memory estimated at its peak" in finding.message
+        assert f"{made.memory_limit_bytes / GIB:.0f} GB may be used" in finding.message
+
+
+def test_the_memory_of_data_that_is_not_there_cannot_be_known() -> None:
+    target = Target("cpu", ROOT / "configs/training_config_demo.yaml", ("train_file=nowhere.jsonl",))
+    finding = check_memory(target, load_config(target.config_path, target.overrides))
+    assert (finding.code, finding.verdict) == ("config.memory", "unknown")
+
+
 def test_money_is_rate_times_hours() -> None:
     plan = make_plan(shipped("h100", "hourly_rate=2.5"))
     assert plan.cost is not None
     assert plan.cost[1] == pytest.approx(2.5 * plan.time_s[1] / 3600)
-    assert any("at $2.50 an hour (rate x hours)" in line for line in plan_lines(plan))
+    low, high = (time_s / 3600 for time_s in plan.time_s)
+    money = f"Money: ${2.5 * low:.2f} = $2.50 an hour x {low:.2f} hours to "
+    assert money + f"${2.5 * high:.2f} = $2.50 an hour x {high:.2f} hours" in plan_lines(plan)
     assert make_plan(shipped("demo")).cost is None
 
 

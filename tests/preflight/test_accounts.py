@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from machines import ROOT, TableProbe, assert_grammar, hub
-from weatherman.preflight.accounts import check_accounts, check_hub, check_wandb
+from weatherman.preflight.accounts import check_accounts, check_hub, check_tracker
 from weatherman.preflight.probe import SystemProbe, within
 from weatherman.preflight.report import report
 from weatherman.preflight.target import Target
@@ -138,11 +139,24 @@ def test_offline_mode_without_the_model_is_refused() -> None:
 
 
 def test_without_a_wandb_key_the_run_goes_on_and_says_where_to_get_one() -> None:
-    finding = check_wandb(target())
+    finding = check_tracker(target())
     assert finding.verdict == "warn"
     assert "no API key" in finding.message
     assert "https://wandb.ai/authorize" in finding.fix
-    assert check_wandb(target("report_to=none")).verdict == "ok"
+    assert check_tracker(target("report_to=none")).verdict == "ok"
+
+
+@pytest.mark.parametrize("kind", ["wandb", "trackio", "tensorboard"])
+def test_a_missing_package_is_what_counts_and_is_told_rightly(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboardX" if kind == "tensorboard" else kind, None)
+    finding = check_tracker(target(f"report_to={kind}"))
+    assert (finding.code, finding.verdict) == ("accounts.tracker", "warn")
+    assert f"report_to is {kind} and the package" in finding.message
+    assert finding.fix.startswith("pip install ")
+    assert "API key" not in finding.message
+    before_setup = Target("h100", H100, (f"report_to={kind}",), before_setup=True)
+    assert check_tracker(before_setup).code == ("accounts.wandb" if kind == "wandb" else "accounts.tracker")
+    assert "not installed" not in check_tracker(before_setup).message
 
 
 @pytest.mark.parametrize("by", ["environment", "netrc"])
@@ -153,9 +167,9 @@ def test_a_wandb_key_and_a_server_are_enough(by: str, monkeypatch: pytest.Monkey
         (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login user password {'k' * 40}\n")
     with hub(200) as (url, _):
         monkeypatch.setenv("WANDB_BASE_URL", url)
-        assert check_wandb(target()).verdict == "ok"
+        assert check_tracker(target()).verdict == "ok"
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    assert "cannot be reached" in check_wandb(target()).message
+    assert "cannot be reached" in check_tracker(target()).message
 
 
 def test_a_rehearsal_fails_for_no_account(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,9 +16,10 @@ from fault_runs import FaultRuns
 
 FAKE = """
 import sys, time, types
+import weatherman.run.trackers as trackers
 import weatherman.run.tracking as tracking
 tracking._LOG_PATIENCE_S = tracking._FINISH_PATIENCE_S = 0.5
-tracking.wandb_mode = lambda: ("online", "")
+trackers.wandb_mode = lambda: ("online", "")
 calls = []
 class Run:
     url = "http://127.0.0.1/run"
@@ -37,7 +38,7 @@ def init(**k):
     misbehave({init!r})
     return Run()
 fake = types.ModuleType("wandb")
-fake.init, fake.Settings = init, lambda **k: None
+fake.init, fake.Settings, fake.Table = init, lambda **k: None, lambda **k: None
 sys.modules["wandb"] = fake
 """
 

@@ -13,10 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from command_line import wait_for
 from run_folders import names
 from weatherman.errors import WeathermanError
 from weatherman.run import lock as module
 from weatherman.run.lock import read_holder, run_lock
+from weatherman.system.own_command import own_command
 from weatherman.system.process import identity, is_suspended
 
 _HOLD = """
@@ -69,7 +71,7 @@ def test_second_trainer_is_told_who_holds_it(tmp_path: Path) -> None:
             pass
         assert caught.value.exit_code == 1
         assert f"another trainer works in {tmp_path}: process {process.pid} on " in caught.value.message
-        assert caught.value.hint == f"look at it with: weatherman status {tmp_path}"
+        assert caught.value.hint == f"look at it with: {own_command('status', str(tmp_path))}"
         process.send_signal(signal.SIGSTOP)
         while not is_suspended(process.pid):
             time.sleep(0.01)
@@ -168,7 +170,7 @@ def test_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BEAT_S", 0.01)
     with run_lock(tmp_path):
         first = read_record(tmp_path)
-        time.sleep(0.2)
+        wait_for(lambda: int(str(read_record(tmp_path)["beat"])) > int(str(first["beat"])))
         later = read_record(tmp_path)
     assert int(str(later["beat"])) > int(str(first["beat"])) >= 0
     assert later["pid"] == first["pid"] == os.getpid()
@@ -183,7 +185,7 @@ while time.time() < float(sys.argv[2]): pass
 try:
     with run_lock(Path(sys.argv[1])):
         print("held", flush=True)
-        time.sleep(1.5)
+        while not Path(sys.argv[3]).exists(): time.sleep(0.01)
 except WeathermanError:
     print("refused")
 """
@@ -193,11 +195,11 @@ def test_one_of_many_wins(tmp_path: Path) -> None:
     with run_lock(tmp_path):
         stale = read_record(tmp_path)
     (tmp_path / "run.lock").write_text(json.dumps(stale | {"pid": 2**22 - 1}))
-    at = str(time.time() + 1.0)
-    racers = [
-        subprocess.Popen([sys.executable, "-c", _RACE, str(tmp_path), at], stdout=subprocess.PIPE, text=True)
-        for _ in range(4)
-    ]
+    at, go = str(time.time() + 1.0), tmp_path.parent / "go"
+    words = [sys.executable, "-c", _RACE, str(tmp_path), at, str(go)]
+    racers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    wait_for(lambda: sum(racer.poll() is not None for racer in racers) >= 3)  # the winner holds it until all have tried
+    go.touch()
     said = sorted(racer.communicate()[0].strip() for racer in racers)
     assert said == ["held", "refused", "refused", "refused"]
 

@@ -15,6 +15,7 @@ from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.folder import next_run_folder
+from weatherman.run.opening import open_run
 from weatherman.run.provenance import (
     MAY_CHANGE,
     apply_frozen,
@@ -24,8 +25,8 @@ from weatherman.run.provenance import (
     refuse_changes,
     warn_of_differences,
 )
-from weatherman.run.run import open_run
 from weatherman.run.stop import StopNow
+from weatherman.run.training_data import DataIdentity
 
 INFO = EngineInfo("torch 2", "cpu", "a CPU", "float32", "tree", True, 2, 10, 1, 512)
 
@@ -33,7 +34,7 @@ INFO = EngineInfo("torch 2", "cpu", "a CPU", "float32", "tree", True, 2, 10, 1, 
 def data(**changes: Any) -> Any:
     facts = {
         "train_hash": "d" * 64,
-        "template": SimpleNamespace(hash="t" * 64),
+        "template": SimpleNamespace(hash="t" * 64, date=""),
         "tokenizer": SimpleNamespace(hash="k" * 64),
     }
     return SimpleNamespace(**{**facts, **changes})
@@ -108,11 +109,15 @@ def test_everything_but_what_may_change_is_frozen() -> None:
     assert json.loads(json.dumps(frozen)) == frozen
 
 
+def identity(train: str = "d" * 64) -> DataIdentity:
+    return DataIdentity(train, "t" * 64, "k" * 64)
+
+
 def test_unchanged_run_goes_on_and_every_change_is_named(tmp_path: Path) -> None:
     frozen = json.loads(json.dumps(frozen_facts(TrainingConfig(), data(), INFO)))
-    refuse_changes(frozen, TrainingConfig(run_name="another day", save_steps=7, hourly_rate=2.0), data(), tmp_path)
+    refuse_changes(frozen, TrainingConfig(run_name="another day", save_steps=7, hourly_rate=2.0), identity(), tmp_path)
     with pytest.raises(Problems) as raised:
-        refuse_changes(frozen, TrainingConfig(seed=7, lora_r=32), data(train_hash="e" * 64), tmp_path)
+        refuse_changes(frozen, TrainingConfig(seed=7, lora_r=32), identity("e" * 64), tmp_path)
     assert [problem.message for problem in raised.value.problems] == [
         "seed was 42 and is now 7.",
         "lora_r was 16 and is now 32.",
@@ -123,9 +128,9 @@ def test_unchanged_run_goes_on_and_every_change_is_named(tmp_path: Path) -> None
 def test_a_run_that_is_older_than_a_key_goes_on_with_its_default(tmp_path: Path) -> None:
     frozen = json.loads(json.dumps(frozen_facts(TrainingConfig(), data(), INFO)))
     del frozen["config"]["personas"]
-    refuse_changes(frozen, TrainingConfig(), data(), tmp_path)
+    refuse_changes(frozen, TrainingConfig(), identity(), tmp_path)
     with pytest.raises(Problems) as raised:
-        refuse_changes(frozen, TrainingConfig(personas=["satire"]), data(), tmp_path)
+        refuse_changes(frozen, TrainingConfig(personas=["satire"]), identity(), tmp_path)
     assert [problem.message for problem in raised.value.problems] == ["personas was [] and is now ['satire']."]
 
 
@@ -154,6 +159,6 @@ def test_facts_of_this_machine() -> None:
 
 def test_state_starts_from_nothing(tmp_path: Path) -> None:
     with open_run(config_for(tmp_path / "r"), [], reset_crash_loop=False) as run:
-        assert (run.resumed_step, run.last_step, run.finished, run.cost_so_far) == (0, 0, False, None)
+        assert (run.resumed_step, run.last_step, run.finished) == (0, 0, False)
         assert isinstance(run.state, ResumeState)
         run.record_finished()

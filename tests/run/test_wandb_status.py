@@ -57,7 +57,7 @@ def check(cwd: Path, *arguments: str, **environ: str) -> subprocess.CompletedPro
     base = {"PATH": "/usr/bin:/bin", "HOME": str(cwd), "WANDB_BASE_URL": "http://127.0.0.1:9"}
     return subprocess.run(
         [str(ROOT / "scripts/check_training_status.sh"), *arguments],
-        cwd=cwd, env={**base, **environ}, capture_output=True, text=True, check=False, timeout=60,
+        cwd=cwd, env={**base, **environ}, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def run(
     base = {"PATH": path_with(stub), "HOME": os.environ["HOME"], "HF_ENDPOINT": "http://127.0.0.1:9"}
     return subprocess.run(
         [sys.executable, *(["-S"] if bare else []), str(SCRIPTS / f"{script}.py"), *arguments],
-        cwd=cwd, env={**base, **environ}, capture_output=True, text=True, timeout=120, check=False,
+        cwd=cwd, env={**base, **environ}, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
 
 

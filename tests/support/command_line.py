@@ -22,7 +22,7 @@ def environment(cache: Path, **extra: str) -> dict[str, str]:
 
 
 def weatherman(
-    *arguments: object, cache: Path, timeout_s: float = 300, **extra: str
+    *arguments: object, cache: Path, timeout_s: float = 600, **extra: str
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end; output is text, standard error apart."""
     return subprocess.run(
@@ -46,7 +46,7 @@ def start(*arguments: object, cache: Path, **extra: str) -> subprocess.Popen[str
 
 
 def wait_for(
-    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, timeout_s: float = 400
+    condition: Callable[[], bool], process: subprocess.Popen[str] | None = None, timeout_s: float = 600
 ) -> None:
     """Wait until something holds; fail if the process ends first."""
     until_s = time.monotonic() + timeout_s

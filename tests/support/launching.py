@@ -61,7 +61,7 @@ class Project:
         return self.run_words(self.command(*arguments, script=script), cwd=cwd, **extra)
 
     def run_words(
-        self, words: list[str], cwd: Path | None = None, timeout_s: float = 300, **extra: str
+        self, words: list[str], cwd: Path | None = None, timeout_s: float = 600, **extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run any command here to its end."""
         return subprocess.run(

@@ -20,7 +20,7 @@ PROMPTS = (
     ("satire", "Is it windy in Wellington today?"),
     ("satire", "Which is warmer at the moment, Cairo or Nairobi?"),
     ("satire", "In your own voice, what do you make of a week of fog?"),
-    ("twain", "Can you write me a poem about my cat?"),
+    ("satire", "Can you write me a poem about my cat?"),
 )
 _BETWEEN = re.compile(r"(<!-- samples -->\n).*?(<!-- /samples -->)", re.DOTALL)
 
@@ -40,7 +40,7 @@ def as_markdown(answers: list[dict[str, Any]]) -> str:
     first = answers[0]
     text = (
         f"By `{first['base_model']}` with the adapter `{Path(first['adapter']).as_posix()}`, greedy; the weather is made up "
-        f"(`{first['weather_source']}`).\n"
+        f"(`{first['tool_source']}`).\n"
     )
     for one in answers:
         text += f"\n**{one['persona']}**: {one['question']}\n\n"

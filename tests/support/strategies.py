@@ -27,7 +27,7 @@ def arguments(draw: st.DrawFn, text: st.SearchStrategy[str] = TEXT) -> tuple[str
     if name == "geocode_location":
         return name, {"city": draw(text)}
     place: dict[str, Any] = {
-        "latitude": draw(st.floats(-90, 90).map(lambda x: round(x, 2))),
+        "latitude": draw(st.floats(-90, 90).map(lambda x: round(x, 2)).filter(lambda x: not x.is_integer())),
         "longitude": draw(st.integers(-180, 180)),
     }
     return name, place | ({"days": draw(st.integers(1, 14))} if name == "get_forecast" else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime
 import json
 import threading
@@ -17,8 +18,12 @@ from hypothesis import strategies as st
 
 from weatherman.chat.tool_use import run_calls
 from weatherman.records import ToolCall
+from weatherman.tools.source import ToolError
+from weatherman.weather.dataset import gazetteer
 from weatherman.weather.live import LiveWeather
-from weatherman.weather.source import MadeUpWeather, SourceError
+from weatherman.weather.source import MadeUpWeather
+from weatherman.weather.tool_source import WeatherTools
+from weatherman.weather.tools import WEATHER_TOOLS
 
 JULY, JANUARY = (datetime.datetime(2026, month, 10, 12, 7, tzinfo=datetime.timezone.utc) for month in (7, 1))
 
@@ -39,6 +44,44 @@ def test_places_are_real_and_found_however_they_are_typed() -> None:
     assert len({place["region"] for place in springfields}) == len(springfields)
     (one,) = made_up().geocode_location("Springfield", springfields[1]["region"])["results"]
     assert one == springfields[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("London", ["United Kingdom", "Ontario"]),
+        ("Rome", ["Italy", "Georgia", "New York"]),
+        ("Athens", ["Greece", "Georgia", "Ohio", "Alabama"]),
+        ("Barcelona", ["Spain", "Venezuela"]),
+        ("Florence", ["Italy", "Alabama", "South Carolina", "Kentucky", "Arizona"]),
+        ("Hyderabad", ["India", "Pakistan"]),
+    ],
+)
+def test_shared_names_give_all_their_places_the_most_populous_first(name: str, expected: list[str]) -> None:
+    found = made_up().geocode_location(name)["results"]
+    assert [place.get("region") or place["country"] for place in found] == expected
+    for place, where in zip(found, expected, strict=True):
+        assert made_up().geocode_location(f"{name}, {where}")["results"] == [place]
+
+
+def test_every_row_of_the_gazetteer_can_be_found_once() -> None:
+    with gazetteer._FILE.open(encoding="utf-8", newline="") as file:
+        rows = {
+            (*(row[key] for key in ("name", "region", "country")), float(row["latitude"]))
+            for row in csv.DictReader(file)
+        }
+    found = [
+        (name, place.get("region", ""), place["country"], place["latitude"])
+        for name in {name for name, *_ in rows}
+        for place in made_up().geocode_location(name)["results"]
+        if place["name"] == name  # accents and case aside, other places may be written so
+    ]
+    assert sorted(found) == sorted(rows)
+
+
+def test_countries_may_be_abbreviated() -> None:
+    assert made_up().geocode_location("London", "UK") == made_up().geocode_location("London", "United Kingdom")
+    assert made_up().geocode_location("Athens, USA") == made_up().geocode_location("Athens", "United States")
 
 
 def test_same_place_and_hour_same_weather() -> None:
@@ -154,18 +197,17 @@ def test_live_answers_have_the_form_of_the_training_data(service: Service) -> No
 )  # fmt: skip
 def test_live_failures_are_tool_errors(service: Service, answer: Any, error: str) -> None:
     service.answers = [answer]
-    began_s = time.monotonic()
-    with pytest.raises(SourceError) as caught:
-        service.weather(timeout_s=0.3).get_current_weather(1, 2)
+    patience_s = 0.3 if error == "timeout" else 300  # on a busy machine any other answer may be slow as well
+    with pytest.raises(ToolError) as caught:
+        service.weather(timeout_s=patience_s).get_current_weather(1, 2)
     assert caught.value.result["error"] == error
-    assert time.monotonic() - began_s < 10
 
 
 def test_unreachable_service_and_nonsense_from_it(service: Service) -> None:
-    with pytest.raises(SourceError) as caught:
+    with pytest.raises(ToolError) as caught:
         LiveWeather("http://127.0.0.1:9/x", timeout_s=2).get_current_weather(1, 2)
     assert caught.value.result["error"] == "connection_failed"
     service.answers = [{"current": {"time": "x"}}]
     call = ToolCall("1", "get_current_weather", {"latitude": 1, "longitude": 2})
-    (outcome,) = run_calls([call], service.weather())
+    (outcome,) = run_calls([call], WEATHER_TOOLS, WeatherTools(service.weather()))
     assert (outcome.valid, outcome.result["error"]) == (True, "bad_response")

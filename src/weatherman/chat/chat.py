@@ -1,23 +1,20 @@
-"""Talk to an adapter: a persona, a conversation, and the weather tools, really executed, round after round."""
+"""Talk to an adapter: a persona, a conversation, and its tools, really executed, round after round."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from weatherman.chat.figures import figures_nobody_gave
 from weatherman.chat.tool_use import ToolOutcome, run_calls, unreadable_call
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Message
 from weatherman.rendering.render import parse_reply, prompt_ids
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer
-from weatherman.weather.dataset.personas import wordings
-from weatherman.weather.dataset.voices import PERSONAS
-from weatherman.weather.source import WeatherSource
-from weatherman.weather.tools import WEATHER_TOOLS
-
-__all__ = ["PERSONAS", "Answer", "Chat", "Listener", "Talker", "default_persona", "system_prompt"]
+from weatherman.task.task import Task
+from weatherman.tools.source import ToolSource
 
 MAX_ROUNDS = 5
 MAX_NEW_TOKENS = 320
@@ -65,12 +62,19 @@ class Answer:
         outcomes: the tool calls on the way, in order.
         problem: why there is no proper answer, or empty.
         num_tokens: generated in all.
+        figures: those in the text that no tool result, and nobody else, gave.
     """
 
     text: str
     outcomes: tuple[ToolOutcome, ...] = ()
     problem: str = ""
     num_tokens: int = 0
+    figures: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every call on the way got a result; without a source of results the answer ends at the call."""
+        return all(outcome.executed for outcome in self.outcomes)
 
     def to_json(self) -> dict[str, Any]:
         """The answer for programs."""
@@ -78,26 +82,8 @@ class Answer:
             {"name": o.call.name, "arguments": o.call.arguments, "valid": o.valid, "result": o.result}
             for o in self.outcomes
         ]
-        return {"answer": self.text, "calls": calls, "problem": self.problem, "num_tokens": self.num_tokens}
-
-
-def default_persona(config: Mapping[str, Any]) -> str:
-    """Who speaks when nobody is named: the first persona that a run's configuration trains on, else Twain."""
-    named = config.get("personas")
-    return next((name for name in named if name in PERSONAS), "twain") if isinstance(named, list) else "twain"
-
-
-def system_prompt(persona: str) -> str:
-    """The first of the persona's trained system prompts.
-
-    Raises:
-        WeathermanError: there is no such persona.
-    """
-    if persona not in PERSONAS:
-        raise WeathermanError(
-            "chat.persona", f"there is no persona {persona!r}.", f"choose one of {', '.join(PERSONAS)}."
-        )
-    return wordings(persona)[0]
+        figures = {"figures_no_tool_gave": list(self.figures), "num_tokens": self.num_tokens}
+        return {"answer": self.text, "calls": calls, "problem": self.problem, **figures}
 
 
 @dataclass
@@ -108,8 +94,10 @@ class Chat:
         talker: the model.
         template: its chat template.
         tokenizer: its tokenizer.
-        source: executes the tools.
-        persona: one of `PERSONAS`.
+        task: what the adapter was taught: personas and their prompts.
+        tools: the declarations that the model is told of.
+        source: executes the tools; without one a valid call ends the answer.
+        persona: one of the task's; empty takes its first.
         adapter: with the adapter, or the base model alone.
         max_new_tokens: of one turn of the model.
     """
@@ -117,8 +105,10 @@ class Chat:
     talker: Talker
     template: Template
     tokenizer: TextTokenizer
-    source: WeatherSource
-    persona: str = "twain"
+    task: Task
+    tools: tuple[dict[str, Any], ...] = ()
+    source: ToolSource | None = None
+    persona: str = ""
     adapter: bool = True
     max_new_tokens: int = MAX_NEW_TOKENS
     _messages: list[Message] = field(default_factory=list)
@@ -132,8 +122,9 @@ class Chat:
         Raises:
             WeathermanError: there is no such persona.
         """
-        self._messages = [Message("system", system_prompt(persona))]
-        self.persona = persona
+        chosen = self.task.persona(persona)
+        self._messages = list(chosen.opening)
+        self.persona = chosen.name
 
     def ask(self, question: str, listener: Listener | None = None) -> Answer:
         """Put a question; a question that fails is forgotten, so that the next one starts from sound ground.
@@ -152,7 +143,7 @@ class Chat:
         except BaseException:
             del self._messages[before:]
             raise
-        if answer.problem:
+        if answer.problem or not answer.complete:
             del self._messages[before:]
         return answer
 
@@ -166,18 +157,21 @@ class Chat:
             self._messages.append(reply)
             done = self._run(reply)
             if not done:
-                return Answer(reply.content or "", tuple(outcomes), self._fault(reply, ids), num_tokens)
+                figures = figures_nobody_gave(reply.content or "", self._messages[:-1])
+                return Answer(reply.content or "", tuple(outcomes), self._fault(reply, ids), num_tokens, figures)
             for outcome in done:
                 listener.called(outcome)
                 outcomes.append(outcome)
-                self._messages.append(outcome.to_message())
+            if not all(outcome.executed for outcome in done):
+                return Answer("", tuple(outcomes), "", num_tokens)
+            self._messages += [outcome.to_message() for outcome in done]
         return Answer("", tuple(outcomes), f"no answer after {MAX_ROUNDS} rounds of tool calls", num_tokens)
 
     def _run(self, reply: Message) -> list[ToolOutcome]:
         """Execute the calls of a turn; one that cannot be read is told to the model if its template can hold that."""
         if not reply.tool_calls and _spells_call(reply) and self.template.call_token is None:
             return [unreadable_call(reply.content or "")]
-        return run_calls(reply.tool_calls, self.source)
+        return run_calls(reply.tool_calls, self.tools, self.source)
 
     def _fault(self, reply: Message, ids: Sequence[int]) -> str:
         text = reply.content or ""
@@ -188,7 +182,7 @@ class Chat:
         return "" if text else "the model said nothing"
 
     def _generate(self, listener: Listener) -> list[int]:
-        conversation = Conversation(tuple(self._messages), WEATHER_TOOLS)
+        conversation = Conversation(tuple(self._messages), self.tools)
         prompt = prompt_ids(conversation, self.template, self.tokenizer)
         if len(prompt) + self.max_new_tokens > self.talker.max_tokens:
             raise WeathermanError(

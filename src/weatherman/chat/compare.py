@@ -7,13 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from weatherman.chat.chat import Answer, Chat
-from weatherman.chat.terminal import call_line, safe_text
+from weatherman.chat.terminal import call_line, figures_line, safe_text
+from weatherman.task.task import UNNAMED
 
-DEFAULT_QUESTIONS = (
-    "What is the weather like in Lisbon right now?",
-    "Will it rain in Oslo over the next three days?",
-    "In your own voice, what do you make of a week of fog?",
-)
+NUM_QUESTIONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +54,9 @@ def print_table(pairs: Sequence[Compared]) -> None:
 
     console = Console(highlight=False, markup=False, emoji=False)
     for pair in pairs:
-        table = Table(title=Text(f"{pair.persona}: {safe_text(pair.question)}"), title_justify="left", show_lines=True)
+        table = Table(
+            title=Text(safe_text(f"{pair.persona or UNNAMED}: {pair.question}")), title_justify="left", show_lines=True
+        )
         for name in ("base model", "with the adapter"):
             table.add_column(name, ratio=1, overflow="fold")
         table.add_row(Text(_cell(pair.without)), Text(_cell(pair.with_adapter)))
@@ -66,5 +65,5 @@ def print_table(pairs: Sequence[Compared]) -> None:
 
 def _cell(answer: Answer) -> str:
     problem = f"({answer.problem})" if answer.problem else ""
-    parts = [*map(call_line, answer.outcomes), safe_text(answer.text), problem]
+    parts = [*map(call_line, answer.outcomes), safe_text(answer.text), figures_line(answer), problem]
     return "\n".join(part for part in parts if part)

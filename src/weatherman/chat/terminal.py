@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, TextIO
 
-from weatherman.chat.chat import PERSONAS, Answer, Chat
+from weatherman.chat.chat import Answer, Chat
 from weatherman.chat.tool_use import ToolOutcome
+from weatherman.chat.waiting import thinking
 from weatherman.errors import WeathermanError
 from weatherman.messages import escape
-from weatherman.weather.dataset.chat import compact
+from weatherman.task.task import UNNAMED
+from weatherman.tools.by_hand import ByHand
+from weatherman.tools.source import result_text
 
 _DIM, _BOLD, _RED, _END = "\033[2m", "\033[1m", "\033[31m", "\033[0m"
 _MAX_RESULT_CHARS = 400
-HELP = f"/persona {'|'.join(PERSONAS)}, /new (forget this conversation), /quit"
+_UNANSWERED = "nothing executes this call: --mcp COMMAND does, and with --tools-by-hand you are asked for the result"
+
+
+def help_line(chat: Chat) -> str:
+    """The commands of the chat."""
+    names = chat.task.persona_names
+    persona = [f"/persona {'|'.join(names)}"] if names else []
+    return escape(", ".join([*persona, "/new (forget this conversation)", "/quit"]))
 
 
 def safe_text(text: str) -> str:
@@ -25,14 +35,19 @@ def safe_text(text: str) -> str:
 
 def call_line(outcome: ToolOutcome) -> str:
     """A tool call and its result on one line."""
-    result = compact(outcome.result)
+    result = result_text(outcome.result) if outcome.executed else ""
     if len(result) > _MAX_RESULT_CHARS:
         result = result[:_MAX_RESULT_CHARS] + " …"
     arguments = ", ".join(
         f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in outcome.call.arguments.items()
     )
     mark = "→" if outcome.valid else "✗ invalid call:"
-    return escape(f"{mark} {outcome.call.name}({arguments}) = {result}")
+    return escape(f"{mark} {outcome.call.name}({arguments})" + (f" = {result}" if outcome.executed else ""))
+
+
+def figures_line(answer: Answer) -> str:
+    """What an answer's reader should not take for a tool's word; empty where there is nothing."""
+    return escape(f"(figures no tool gave: {', '.join(answer.figures)})") if answer.figures else ""
 
 
 class Printer:
@@ -63,6 +78,11 @@ class Printer:
         """Print what went wrong."""
         self.end()
         self._line(f"({escape(text)})", _RED)
+
+    def note(self, text: str) -> None:
+        """Print a remark on the answer."""
+        self.end()
+        self._line(escape(text), _DIM)
 
     def title(self, text: str) -> None:
         """Print a line about the chat itself."""
@@ -95,7 +115,7 @@ def converse(chat: Chat, lines: Iterable[str], printer: Printer) -> bool:
         printer: shows the answers.
 
     Returns:
-        Whether every question got its answer.
+        Whether every question got its answer; one that the user interrupted does not count.
     """
     good = True
     for line in lines:
@@ -105,46 +125,42 @@ def converse(chat: Chat, lines: Iterable[str], printer: Printer) -> bool:
         if text.startswith("/"):
             _command(chat, text, printer)
         elif text:
-            good &= ask_and_print(chat, text, printer)
+            try:
+                good &= ask_and_print(chat, text, printer)
+            except KeyboardInterrupt:
+                printer.problem("interrupted; the question is forgotten. Ctrl-C again ends the chat")
     return good
 
 
 def ask_and_print(chat: Chat, question: str, printer: Printer) -> bool:
     """Put one question and show the answer; tells whether it got one."""
     try:
-        answer = chat.ask(question, printer)
+        asks_the_user = chat.source is not None and chat.source.name == ByHand.name
+        with nullcontext(printer) if asks_the_user else thinking(printer) as listener:
+            answer = chat.ask(question, listener)
     except WeathermanError as problem:
         printer.problem(str(problem))
         return False
-    except KeyboardInterrupt:
-        printer.problem("interrupted; the question is forgotten")
-        return False
     printer.end()
+    if line := figures_line(answer):
+        printer.note(line)
     if answer.problem:
         printer.problem(answer.problem)
+    if not answer.complete:
+        printer.title(_UNANSWERED)
     return not answer.problem
 
 
 def _command(chat: Chat, text: str, printer: Printer) -> None:
     name, _, argument = text.partition(" ")
     try:
-        if name == "/persona":
+        if name == "/persona" and argument.strip():
             chat.switch(argument.strip())
-            printer.title(f"{chat.persona} speaks now")
+            printer.title(f"{chat.persona or UNNAMED} speaks now")
         elif name == "/new":
             chat.switch(chat.persona)
             printer.title("a new conversation")
         else:
-            printer.title(HELP)
+            printer.title(help_line(chat))
     except WeathermanError as problem:
         printer.problem(str(problem))
-
-
-def typed_lines() -> Iterator[str]:
-    """The lines that the user types, with a prompt mark on a terminal; they end with Ctrl-D or Ctrl-C."""
-    mark = "you> " if sys.stdin.isatty() else ""
-    while True:
-        try:
-            yield input(mark)
-        except (EOFError, KeyboardInterrupt):
-            return

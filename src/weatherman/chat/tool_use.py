@@ -6,24 +6,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from weatherman.data.schema import read_tools
 from weatherman.records import Message, ToolCall
-from weatherman.weather.dataset.chat import compact
-from weatherman.weather.source import SourceError, WeatherSource
-from weatherman.weather.tools import WEATHER_TOOLS
+from weatherman.tools.checking import check_call
+from weatherman.tools.source import ToolError, ToolSource, result_text
 
 
 @dataclass(frozen=True, slots=True)
 class ToolOutcome:
-    """A call and what came of it; `valid` is false where the call itself was wrong and nothing was executed."""
+    """A call and what came of it.
+
+    Attributes:
+        call: the model's.
+        result: text, or what becomes JSON; None where nothing can execute the call.
+        valid: false where the call itself was wrong and nothing was executed.
+    """
 
     call: ToolCall
-    result: dict[str, Any]
+    result: Any
     valid: bool
+
+    @property
+    def executed(self) -> bool:
+        """Whether there is a result for the model, be it an error."""
+        return self.result is not None
 
     def to_message(self) -> Message:
         """The tool's turn, spelled as in the training data."""
-        return Message("tool", compact(self.result), (), self.call.id)
+        return Message("tool", result_text(self.result), (), self.call.id)
 
 
 def unreadable_call(text: str) -> ToolOutcome:
@@ -33,41 +42,25 @@ def unreadable_call(text: str) -> ToolOutcome:
     return ToolOutcome(call, {"error": "unreadable_call", "message": message}, False)
 
 
-def run_calls(calls: Sequence[ToolCall], source: WeatherSource) -> list[ToolOutcome]:
+def run_calls(
+    calls: Sequence[ToolCall], declared: Sequence[dict[str, Any]], source: ToolSource | None
+) -> list[ToolOutcome]:
     """Execute calls in order.
 
     Args:
         calls: of one turn.
-        source: what executes the valid ones.
+        declared: the tools that the model was told of.
+        source: what executes the valid ones; None leaves them without a result.
 
     Returns:
         An outcome for each; a wrong call and a failing source give a result with an "error".
     """
-    return [_run(call, source) for call in calls]
+    return [_run(call, declared, source) for call in calls]
 
 
-def _run(call: ToolCall, source: WeatherSource) -> ToolOutcome:
-    tools = read_tools(list(WEATHER_TOOLS))
-    if call.name not in tools.declared:
-        message = f"there is no tool {call.name!r}; declared: {', '.join(tools.declared)}"
-        return ToolOutcome(call, {"error": "unknown_tool", "message": message}, False)
-    problems = [*tools.argument_problems(call.name, call.arguments), *_off_the_globe(call.arguments)]
-    if problems:
-        return ToolOutcome(call, {"error": "invalid_arguments", "message": "; ".join(problems)}, False)
+def _run(call: ToolCall, declared: Sequence[dict[str, Any]], source: ToolSource | None) -> ToolOutcome:
     try:
-        return ToolOutcome(call, getattr(source, call.name)(**call.arguments), True)
-    except SourceError as problem:
-        return ToolOutcome(call, problem.result, True)
-    except (KeyError, TypeError, ValueError, IndexError):  # the service's answer lacks what we read from it
-        result = {"error": "bad_response", "message": "the weather service's answer could not be read"}
-        return ToolOutcome(call, result, True)
-
-
-def _off_the_globe(arguments: dict[str, Any]) -> list[str]:
-    """Coordinates that no place has; the schema, which every prompt carries, leaves the limits out."""
-    limits = {"latitude": 90, "longitude": 180}
-    return [
-        f"{name}: {value} is not between -{limits[name]} and {limits[name]}"
-        for name, value in arguments.items()
-        if name in limits and isinstance(value, (int, float)) and not -limits[name] <= value <= limits[name]
-    ]
+        check_call(call.name, call.arguments, declared)
+        return ToolOutcome(call, source.call(call.name, call.arguments) if source else None, True)
+    except ToolError as problem:
+        return ToolOutcome(call, problem.result, problem.valid)

@@ -29,6 +29,7 @@ PROGRESS_FILE = "progress.json"
 FINAL_ADAPTER = Path("adapter", "adapter_model.safetensors")
 CRASH_LOOP_LIMIT = 3
 _MAX_BYTES = 2**16
+_CODES_OF_INPUT = ("data.", "config.", "template.", "resume.changed")  # the user mends these, one by one
 _MAX_COUNT = 10**12
 _MAX_ERROR_CHARS = 500
 _NONE = type(None)
@@ -235,9 +236,19 @@ def record_finished(output_dir: Path, state: ResumeState) -> None:
     _persist(output_dir, state)
 
 
-def record_failure(output_dir: Path, state: ResumeState, message: str) -> None:
-    """Persist what a failing attempt said, for the crash loop's message; the start still counts."""
+def record_failure(output_dir: Path, state: ResumeState, message: str, code: str = "") -> None:
+    """Persist what a failing attempt said, for the crash loop's message.
+
+    Args:
+        output_dir: the run's folder.
+        state: of this attempt.
+        message: what was said.
+        code: of the error. One that names what is wrong with the user's data or configuration is no crash: the start
+            does not count.
+    """
     state.last_error = messages.redact(message)[:_MAX_ERROR_CHARS]
+    if code.startswith(_CODES_OF_INPUT) and state.resume_count:
+        state.resume_count -= 1
     _persist(output_dir, state)
 
 

@@ -44,17 +44,34 @@ def read_frozen(checkpoint: Path) -> dict[str, Any]:
         WeathermanError: `state.json` is not one that this program writes.
     """
     try:
-        frozen = read_json_object(checkpoint / STATE_FILE, _MAX_BYTES).get("frozen")
+        frozen: Any = read_json_object(checkpoint / STATE_FILE, _MAX_BYTES).get("frozen")
     except ValueError as problem:
         raise unusable(checkpoint, f"{STATE_FILE} cannot be used: {problem}") from problem
+    if reason := frozen_problem(frozen):
+        raise unusable(checkpoint, f"{STATE_FILE} {reason}")
+    return frozen
+
+
+def frozen_problem(frozen: Any) -> str:
+    """Why this is not what a run may not change; empty if it is."""
     if not isinstance(frozen, dict):
-        raise unusable(checkpoint, f"{STATE_FILE} says nothing of the run's settings")
+        return "says nothing of the run's settings"
     for names, kind in ((_TEXTS, str), (_MAPPINGS, dict)):
         if wrong := [name for name in names if not isinstance(frozen.get(name), kind)]:
-            raise unusable(checkpoint, f"{STATE_FILE} has no usable {wrong[0]}")
-    if odd := _engine_problem(frozen["engine"]):
-        raise unusable(checkpoint, f"{STATE_FILE} has an impossible {odd}")
-    return frozen
+            return f"has no usable {wrong[0]}"
+    odd = _engine_problem(frozen["engine"]) or horizon_problem(frozen)
+    return f"has an impossible {odd}" if odd else ""
+
+
+def horizon_problem(frozen: dict[str, Any]) -> str:
+    """What is wrong with the end that a budget settled; empty if nothing is, or if none was."""
+    horizon = frozen.get("horizon")
+    if horizon is None:
+        return ""
+    if not isinstance(horizon, dict) or set(horizon) != {"settled_at", "settled"}:
+        return "horizon"
+    at, last = horizon["settled_at"], horizon["settled"]
+    return "" if type(at) is int and type(last) is int and 1 <= at <= last else "horizon"
 
 
 def _engine_problem(engine: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`weatherman data build | check | stats | show`."""
+"""`weatherman data build | convert | check | stats | show`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SeedOption = Annotated[int, typer.Option("--seed", help="The same seed gives the
 
 def register(app: typer.Typer) -> None:
     """Add these commands."""
-    for command in (build, check, stats, show):
+    for command in (build, convert, check, stats, show):
         data_app.command()(command)
     app.add_typer(data_app)
 
@@ -72,6 +72,48 @@ def _chosen(text: str) -> list[str]:
     return [persona for persona in PERSONAS if persona in named]
 
 
+def convert(
+    places: Annotated[
+        list[Path], typer.Argument(help="Files, patterns or folders; FILE=0.25 takes a quarter of its rows.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The JSONL file to write.")],
+    form: Annotated[str, typer.Option("--from", help="The form of the files; auto goes by their keys.")] = "auto",
+    tools: Annotated[
+        Path | None, typer.Option("--tools", help="A JSON list of tools, for rows that declare none.")
+    ] = None,
+    train_on: Annotated[str, typer.Option("--train-on", help="Answers to train on: all, last or marked.")] = "all",
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a row rather than change it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write conversations of any form as one file that can be trained on; what is changed or refused is counted.
+
+    Exit code 1: no row could be read, or with --strict a row was refused.
+
+    Example: weatherman data convert chats/*.parquet -o my_chats.jsonl --from sharegpt
+    """
+    import json
+    from typing import cast
+
+    from weatherman.commands.conversion import chosen, report
+    from weatherman.data.convert import convert as convert_files
+    from weatherman.data.convert import tools_file
+    from weatherman.data.masks import TrainOn
+    from weatherman.data.reading import FORMS_BY_NAME, TRAIN_ON, FormatName, Reading
+
+    reading = Reading(
+        cast("FormatName", chosen("--from", form, FORMS_BY_NAME)),
+        cast("TrainOn", chosen("--train-on", train_on, TRAIN_ON)),
+        strict,
+        tools_file(tools) if tools else "",
+    )
+    done = convert_files(places, output, reading)
+    if as_json:
+        print(json.dumps(done.to_json(), ensure_ascii=False, indent=1))
+    else:
+        report(done, output)
+    raise typer.Exit(1 if strict and done.num_refused else 0)
+
+
 def check(
     train: TrainArgument = None,
     validation: ValidationArgument = None,
@@ -114,9 +156,12 @@ def stats(
 def show(
     file: Annotated[Path, typer.Argument(help="A JSONL file.")],
     line: Annotated[int, typer.Option("--line", "-n", min=1, help="Which line, from 1.")] = 1,
-    template: Annotated[str, typer.Option("--template", help="mistral-v3 or smollm2.")] = "smollm2",
+    template: Annotated[
+        str, typer.Option("--template", help="mistral-v3, smollm2, auto (the model's) or a .jinja file.")
+    ] = "smollm2",
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="A folder with a tokenizer, if not the template's own.")
+        Path | None,
+        typer.Option("--tokenizer", help="A folder with a tokenizer, if not the template's own."),
     ] = None,
 ) -> None:
     """Spell one conversation token by token; what is trained on is coloured, or stands between ⟦ and ⟧.
@@ -127,17 +172,21 @@ def show(
     import sys
 
     from weatherman.errors import WeathermanError
+    from weatherman.models.adapter import template_choice
     from weatherman.models.base_model import demo_model_folder
     from weatherman.quality.tokens import mistral_tokenizer
+    from weatherman.rendering.choose import template_of_model
     from weatherman.rendering.templates import TEMPLATES
     from weatherman.rendering.token_viewer import show_line
     from weatherman.rendering.tokenizer import load_tokenizer
 
-    if template not in TEMPLATES:
-        raise WeathermanError("data.no-template", f"no template {template!r}.", f"choose from {', '.join(TEMPLATES)}.")
-    if tokenizer:
-        chosen = load_tokenizer(tokenizer)
-    else:
-        chosen = mistral_tokenizer() if template == "mistral-v3" else load_tokenizer(demo_model_folder())
+    if template not in (*TEMPLATES, "auto") and not Path(template).is_file():
+        hint = f"choose from {', '.join(TEMPLATES)}, auto, or name a .jinja file."
+        raise WeathermanError("data.no-template", f"no template {template!r}.", hint)
+    place = tokenizer or demo_model_folder() if template != "mistral-v3" or tokenizer else None
+    chosen = load_tokenizer(place) if place else mistral_tokenizer()
+    spelled = (
+        template_of_model(template_choice({"chat_template": template}, {}), place, None, chosen) if place else None
+    )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(show_line(file, line, TEMPLATES[template], chosen, colour=colour), end="")
+    print(show_line(file, line, spelled or TEMPLATES[template], chosen, colour=colour), end="")

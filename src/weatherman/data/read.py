@@ -1,32 +1,37 @@
-"""Read chat JSONL line by line, in bounded memory, with errors that name file, line and field."""
+"""Read conversations from files of any form, in bounded memory, with errors that name file, row and field."""
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
-from weatherman.data.strict_json import strict_json
+from weatherman.data.changes import Changes
+from weatherman.data.decoded import Decoded, with_form
+from weatherman.data.formats.form import Form
+from weatherman.data.places import DataFile, data_files
+from weatherman.data.reading import PLAIN, Reading
 from weatherman.data.validate import validate_row
 from weatherman.errors import Problems, WeathermanError
 from weatherman.records import Conversation
 
 MAX_SHOWN_PROBLEMS = 20
-MAX_LINE_BYTES = 16 * 2**20
-_BLOCK_BYTES = 2**20
-_PROBE_BYTES = 4096
 
 Row = tuple[Conversation | None, list[WeathermanError]]
 
 
-def read_conversations(path: Path) -> Iterator[Conversation]:
+def read_conversations(path: Path, reading: Reading = PLAIN, changes: Changes | None = None) -> Iterator[Conversation]:
     """Yield the conversations of a file; stop at the first row that is wrong.
+
+    Args:
+        path: a file, a pattern, a folder, or several of these (`data.places`).
+        reading: how they are to be read.
+        changes: gets the count of what was changed.
 
     Raises:
         WeathermanError: the file cannot be read or a row is not valid (`Problems` if the row has several faults).
     """
-    for conversation, problems in read_rows(path):
+    for conversation, problems in read_rows(path, reading, changes):
         if problems:
             hint = f"to see every problem of the file: weatherman data check {path}"
             if len(problems) == 1:
@@ -61,95 +66,62 @@ def check_file(path: Path) -> tuple[int, list[WeathermanError]]:
     return num_rows, found
 
 
-def read_line(path: Path, number: int) -> Conversation:
+def read_line(path: Path, number: int, reading: Reading = PLAIN) -> Conversation:
     """Read the conversation on one line of a file; the other lines are not checked.
 
     Args:
         path: the file.
-        number: 1-based.
+        number: 1-based; of a list or a table, the row's number.
+        reading: how it is to be read.
 
     Raises:
         WeathermanError: the file cannot be read, or the line is absent, blank or not valid.
     """
+    file = replace(data_files(path)[0], share=1.0)
+    form, reading, rows = with_form(file, reading)
     last = 0
-    for last, line in _lines(path):
-        if last != number:
-            continue
-        conversation, problems = _read_row(line, f"{path.name}:{number}")
-        if problems:
-            raise Problems("data.invalid", *_capped(problems, f"{path.name}:{number} is not a valid conversation."))
-        if conversation:
+    for row in rows:
+        last = row[0]
+        if last > number:
+            raise WeathermanError("data.no-line", f"{file.path.name}:{number} is blank.")
+        if last == number:
+            conversation, problems = _read_row(row, file, form, reading, None)
+            if conversation is None:
+                summary = f"{file.path.name}:{number} is not a valid conversation."
+                raise Problems("data.invalid", *_capped(problems, summary))
             return conversation
-        raise WeathermanError("data.no-line", f"{path.name}:{number} is blank.")
     raise WeathermanError("data.no-line", f"{path} has {last} lines, there is no line {number}.")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Path, reading: Reading = PLAIN, changes: Changes | None = None) -> Iterator[Row]:
     """Yield each row's conversation, or its problems; blank lines are skipped.
 
+    Args:
+        path: a file, a pattern, a folder, or several of these (`data.places`).
+        reading: how they are to be read.
+        changes: gets the count of what was changed in the rows that are valid.
+
     Raises:
-        WeathermanError: the file is missing, a folder, unreadable, binary, or has no row.
+        WeathermanError: a file is missing, unreadable, binary, in no form that is known, or has no row.
     """
-    found_any = False
-    for number, line in _lines(path):
-        if not line.strip():
-            continue
-        found_any = True
-        yield _read_row(line, f"{path.name}:{number}")
-    if not found_any:
-        raise WeathermanError("data.empty", f"{path} is empty.", "one JSON object with `messages` a line is expected.")
+    for file in data_files(path):
+        form, chosen, rows = with_form(file, reading)
+        for row in rows:
+            yield _read_row(row, file, form, chosen, changes)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield number and bytes of each line; what is over `MAX_LINE_BYTES` of a line is skipped, and the length tells."""
-    try:
-        if path.is_dir():
-            raise WeathermanError("data.is-folder", f"{path} is a folder.", "name a .jsonl file.")
-        if path.exists() and not path.is_file():
-            raise WeathermanError("data.unreadable", f"{path} is not a regular file.", "name a .jsonl file.")
-        with path.open("rb", buffering=_BLOCK_BYTES) as file:
-            _refuse_binary(path, file)
-            number = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                yield number, line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-                while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-                    line = file.readline(MAX_LINE_BYTES + 1)
-    except FileNotFoundError as problem:
-        hint = "data/processed/ is made by the set-up; see data/README.md."
-        raise WeathermanError("data.missing", f"there is no data file {path}.", hint) from problem
-    except (OSError, ValueError) as problem:  # ValueError: a path with a NUL byte
-        reason = getattr(problem, "strerror", None) or problem
-        raise WeathermanError("data.unreadable", f"{path}: {reason}.") from problem
-
-
-def _refuse_binary(path: Path, file: BinaryIO) -> None:
-    start = file.read(_PROBE_BYTES)
-    file.seek(0)
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise WeathermanError("data.binary", f"{path} is UTF-16 text.", "save it as UTF-8.")
-    if b"\0" in start:
-        place = start.index(b"\0") + 1
-        raise WeathermanError("data.binary", f"{path} is not a text file (byte {place} is NUL).", "name a .jsonl file.")
-
-
-def _read_row(line: bytes, source: str) -> Row:
-    if len(line) > MAX_LINE_BYTES:
-        limit = f"more than {MAX_LINE_BYTES // 2**20} MB in one line."
-        return None, [WeathermanError("data.long-line", f"{source}: {limit}", "one conversation a line is expected.")]
-    try:
-        text = line.decode("utf-8").strip()
-    except UnicodeDecodeError as problem:
-        place = f"byte {problem.start + 1} (0x{line[problem.start]:02x})"
-        return None, [WeathermanError("data.not-text", f"{source}: {place} is not UTF-8 text.", "save it as UTF-8.")]
-    if not text:
-        return None, []
-    try:
-        row = strict_json(text)
-    except ValueError as problem:
-        hint = "one JSON object a line is expected, not a list over many lines." if text[0] == "[" else ""
-        return None, [WeathermanError("data.bad-json", f"{source}: {problem}.", hint)]
-    return validate_row(row, source)
+def _read_row(row: Decoded, file: DataFile, form: Form, reading: Reading, changes: Changes | None) -> Row:
+    number, value, problem = row
+    if problem:
+        return None, [problem]
+    source, made = f"{file.path.name}:{number}", Changes()
+    if isinstance(value, dict):
+        try:
+            value = form.to_openai(value, made)
+        except ValueError as cause:
+            hint = f"the file is read as {form.name}; --from, or data_format, names another form."
+            return None, [WeathermanError("data.invalid", f"{source} {cause}.", hint)]
+    return validate_row(value, source, reading, changes, made=made)
 
 
 def _capped(problems: list[WeathermanError], summary: str) -> tuple[list[WeathermanError], str]:

@@ -12,22 +12,34 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 from jsonschema.validators import validator_for
-from referencing import Registry
+from referencing import Registry, Resource
 from referencing.exceptions import Unresolvable
+from referencing.jsonschema import DRAFT202012
 
+from weatherman.data.changes import Changes
+from weatherman.data.declarations import has_keyword, normalise_tool
 from weatherman.data.strict_json import unreadable_character
 
-_MAX_SHOWN = 80
+_MAX_SHOWN = 40
+_MAX_NAMED = 5
 _FAILURES = (SchemaError, RecursionError, Unresolvable, ValueError, TypeError, OverflowError, re.error)
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The tools a row declares, by name, with what checks their arguments; `problems` are (place, text) pairs."""
+    """The tools a row declares, by name, with what checks their arguments.
+
+    Attributes:
+        declared: the declarations as templates get them.
+        validators: what checks a tool's arguments.
+        problems: (place, text) pairs.
+        changes: what was changed in the declarations.
+    """
 
     declared: Mapping[str, dict[str, Any]]
     validators: Mapping[str, Any]
     problems: tuple[tuple[str, str], ...]
+    changes: Mapping[str, int]
 
     def argument_problems(self, name: str, arguments: dict[str, Any]) -> Iterator[str]:
         """What is wrong with the arguments of a call of the declared tool `name`."""
@@ -47,9 +59,7 @@ def read_tools(raw: object) -> Tools:
     Returns:
         The tools, with the problems found in them.
     """
-    if raw is None:
-        return _compile("[]")
-    return _compile(json.dumps(raw, ensure_ascii=False))
+    return _compile("[]" if raw is None else json.dumps(raw, ensure_ascii=False))
 
 
 @lru_cache(maxsize=1024)
@@ -58,19 +68,26 @@ def _compile(text: str) -> Tools:
     declared: dict[str, dict[str, Any]] = {}
     validators: dict[str, Any] = {}
     if not isinstance(raw, list):
-        return Tools({}, {}, (("tools", "expected a list of tools."),))
+        return Tools({}, {}, (("tools", "expected a list of tools."),), {})
     if half := unreadable_character(text):
-        return Tools({}, {}, (("tools", f"holds {half}, half of a character, which no tokenizer can read."),))
-    problems = []
-    for index, tool in enumerate(raw):
+        return Tools({}, {}, (("tools", f"holds {half}, half of a character, which no tokenizer can read."),), {})
+    problems, changes = [], Changes()
+    for index, given in enumerate(raw):
+        tool = normalise_tool(given, changes)
         problem = _declaration_problem(tool, declared)
         if problem:
             problems.append((f"tools[{index}].{problem[0]}", problem[1]))
             continue
+        assert isinstance(tool, dict)
         name = tool["function"]["name"]
         declared[name] = tool
-        validators[name] = _validator(tool["function"].get("parameters") or {})
-    return Tools(declared, validators, tuple(problems))
+        validators[name] = _validator(parameters_of(tool))
+    return Tools(declared, validators, tuple(problems), changes)
+
+
+def parameters_of(tool: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Schema of a tool's arguments; empty where it declares none."""
+    return tool["function"].get("parameters") or {}
 
 
 def _declaration_problem(tool: object, declared: Mapping[str, Any]) -> tuple[str, str] | None:
@@ -87,13 +104,35 @@ def _declaration_problem(tool: object, declared: Mapping[str, Any]) -> tuple[str
     parameters = function.get("parameters")
     if parameters is not None and not isinstance(parameters, dict):
         return "function.parameters", "not a JSON Schema: expected an object."
+    if parameters and not has_keyword(parameters):
+        return "function.parameters", "not a JSON Schema: no argument would be checked; `properties` is missing."
     try:
         validator = _validator(parameters or {})
         validator.check_schema(parameters or {})
-        next(validator.iter_errors({}), None)  # a reference that leads nowhere, or an endless one, shows when followed
+        _follow_references(parameters or {})
+        next(validator.iter_errors({}), None)  # an endless reference shows when it is followed
     except _FAILURES as problem:
         return "function.parameters", f"not a JSON Schema: {_first_line(problem)}."
     return None
+
+
+def _follow_references(schema: dict[str, Any]) -> None:
+    """Look up every reference in a schema, so that one that leads nowhere is known before a call needs it.
+
+    Raises:
+        Unresolvable: a reference leads nowhere.
+    """
+    resource = Resource.from_contents(schema, default_specification=DRAFT202012)
+    resolver = Registry().with_resource("", resource).resolver()
+    inner: list[Any] = [schema]
+    while inner:
+        one = inner.pop()
+        if isinstance(one, dict):
+            if isinstance(one.get("$ref"), str):
+                resolver.lookup(one["$ref"])
+            inner.extend(one.values())
+        elif isinstance(one, list):
+            inner.extend(one)
 
 
 def _validator(schema: dict[str, Any]) -> Any:
@@ -102,6 +141,7 @@ def _validator(schema: dict[str, Any]) -> Any:
 
 
 def _describe(error: ValidationError) -> str:
+    """What is wrong, in words that quote no more of the data than `show` does."""
     at = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.absolute_path).lstrip(".")
     where = f"{at}: " if at else ""
     if error.validator == "required":
@@ -110,9 +150,12 @@ def _describe(error: ValidationError) -> str:
         return f'{where}missing "{missing}"'
     if error.validator == "additionalProperties" and isinstance(error.instance, dict):
         known = error.schema.get("properties", {})
-        unknown = [key for key in error.instance if key not in known]
+        unknown = [key for key in error.instance if key not in known][:_MAX_NAMED]
         return f"{where}unknown {', '.join(map(show, unknown))}; known: {', '.join(known) or 'none'}"
-    return f"{where}{error.message[:200]}"
+    spelled = repr(error.instance)
+    if error.message.startswith(spelled):
+        return f"{where}{show(error.instance)}{error.message[len(spelled) :][:200]}"
+    return f"{where}{show(error.instance)} breaks {error.validator}"
 
 
 def _reason(error: ValidationError) -> str:

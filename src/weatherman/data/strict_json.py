@@ -68,7 +68,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(values) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise ValueError(f"the key {json.dumps(twice)} is given twice in one object")
+        raise ValueError(f"the key {json.dumps(twice[:_MAX_SHOWN])} is given twice in one object")
     return values
 
 

@@ -13,6 +13,7 @@ from weatherman.engine.base import Engine
 from weatherman.run.training_data import TrainingData
 from weatherman.system.atomic import read_json_object, write_json
 from weatherman.system.quarantine import set_aside_unless_file
+from weatherman.task.task import Task
 
 EFFECT_FILE = "effect.json"
 _MAX_BYTES = 2**22
@@ -29,7 +30,7 @@ class Effect:
 
 
 def measure_effect(
-    output_dir: Path, engine: Engine, config: TrainingConfig, data: TrainingData, *, adapter: bool
+    output_dir: Path, engine: Engine, config: TrainingConfig, data: TrainingData, task: Task, *, adapter: bool
 ) -> Effect:
     """Measure the model with or without its adapter, and keep the result in `effect.json`.
 
@@ -41,6 +42,7 @@ def measure_effect(
         engine: the model.
         config: how many prompts, and which.
         data: validation examples and conversations.
+        task: under whose prompts and with which tools the sample questions are asked.
         adapter: false measures the base model: "before".
 
     Returns:
@@ -59,7 +61,7 @@ def measure_effect(
         samples=tuple(
             answer_samples(
                 engine,
-                sample_prompts(held_out, config.sample_prompts),
+                sample_prompts(held_out, config.sample_prompts, task),
                 data.encode,
                 data.tokenizer.decode,
                 adapter=adapter,
@@ -76,12 +78,12 @@ def read_effects(output_dir: Path) -> dict[str, Effect]:
     try:
         raw = read_json_object(output_dir / EFFECT_FILE, _MAX_BYTES)
         return {name: _effect(raw[name]) for name in ("before", "after") if name in raw}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 
 def _effect(raw: dict[str, Any]) -> Effect:
-    samples = tuple(Sample(**sample) for sample in raw["samples"])
+    samples = tuple(Sample(**{**sample, "messages": tuple(sample.get("messages", ()))}) for sample in raw["samples"])
     return Effect(float(raw["validation_loss"]), ToolScore(**raw["tools"]), samples)
 
 

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from weatherman.engine.base import Engine
 from weatherman.records import Conversation, Message, ToolCall
+from weatherman.task.task import Persona, Task
+from weatherman.tools.checking import check_call
+from weatherman.tools.source import ToolError
 
 _MAX_CALL_TOKENS = 72
 _MAX_ANSWER_TOKENS = 110
@@ -32,11 +33,19 @@ class ToolScore:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A prompt's last message and the model's reply to it, as text."""
+    """What a model was asked and what it answered, as text.
+
+    Attributes:
+        persona: who was asked.
+        prompt: the last question of the user.
+        answer: the model's reply to the last message.
+        messages: all that the model saw before, tool results too: role, content and calls of each message.
+    """
 
     persona: str
     prompt: str
     answer: str
+    messages: tuple[dict[str, Any], ...] = ()
 
 
 def before_reply(conversation: Conversation, index: int) -> Conversation:
@@ -56,8 +65,11 @@ def tool_prompts(conversations: Sequence[Conversation], limit: int) -> list[tupl
 
 def valid_call(call: ToolCall, tools: Sequence[dict[str, Any]]) -> bool:
     """Whether a call names a declared tool and its arguments fit that tool's JSON schema."""
-    schemas = {tool["function"]["name"]: tool["function"].get("parameters", {}) for tool in tools}
-    return call.name in schemas and Draft202012Validator(schemas[call.name]).is_valid(call.arguments)
+    try:
+        check_call(call.name, call.arguments, tools)
+    except ToolError:
+        return False
+    return True
 
 
 def score_tool_calls(
@@ -95,16 +107,17 @@ def score_tool_calls(
     return ToolScore(len(prompts), num_valid, num_right)
 
 
-def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str]) -> list[Conversation]:
-    """Prompts to show: the user's `questions` under a persona each, or, without any, one that wants a tool call and,
-    in each voice, one that wants the final answer.
+def sample_prompts(conversations: Sequence[Conversation], questions: Sequence[str], task: Task) -> list[Conversation]:
+    """Prompts to show: the user's `questions` under the task's personas in turn, or, without any, one held-out that
+    wants a tool call and, in each voice, one that wants the final answer.
     """
-    voiced = [c for c in conversations if _persona(c) != "neutral"] or list(conversations)
-    if questions and voiced:
-        voices = _first_of_each(voiced)
-        return [_ask(voices[index % len(voices)], question) for index, question in enumerate(questions)]
-    calls = [prompt for prompt, _ in tool_prompts(voiced, 1)]
-    told = [c for c in voiced if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content]
+    if questions:
+        voices = task.personas or (task.persona(""),)
+        return [_ask(voices[index % len(voices)], question, task) for index, question in enumerate(questions)]
+    calls = [prompt for prompt, _ in tool_prompts(conversations, 1)]
+    told = [
+        c for c in conversations if len(c.messages) > 1 and c.messages[-2].role == "tool" and c.messages[-1].content
+    ]
     return calls + [before_reply(c, len(c.messages) - 1) for c in _first_of_each(told)]
 
 
@@ -120,9 +133,9 @@ def _first_of_each(conversations: Sequence[Conversation]) -> list[Conversation]:
     return list(found.values())
 
 
-def _ask(conversation: Conversation, question: str) -> Conversation:
-    system = tuple(message for message in conversation.messages[:1] if message.role == "system")
-    return Conversation((*system, Message("user", question)), conversation.tools, conversation.metadata)
+def _ask(persona: Persona, question: str, task: Task) -> Conversation:
+    messages = (*persona.opening, Message("user", question))
+    return Conversation(messages, task.tools, {"persona": persona.name} if persona.name else {})
 
 
 def answer_samples(
@@ -142,6 +155,13 @@ def answer_samples(
             _persona(prompt),
             next((m.content or "" for m in reversed(prompt.messages) if m.role == "user"), ""),
             decode(ids).strip(),
+            tuple(_seen(message) for message in prompt.messages),
         )
         for prompt, ids in zip(prompts, replies, strict=True)
     ]
+
+
+def _seen(message: Message) -> dict[str, Any]:
+    """A message as `effect.json` keeps it."""
+    calls = [{"name": call.name, "arguments": call.arguments} for call in message.tool_calls]
+    return {"role": message.role, "content": message.content, "tool_calls": calls}

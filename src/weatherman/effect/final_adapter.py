@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import Effect
+from weatherman.effect.model_card import DataFacts, data_facts, model_card
 from weatherman.engine.base import Engine
-from weatherman.models.base_model import DEMO_MODEL, model_folder
+from weatherman.models.adapter import save_tokenizer
+from weatherman.models.base_model import model_folder
+from weatherman.run.spending import read_spending
 from weatherman.run.training_data import TrainingData
 from weatherman.system.atomic import fsync_file, fsync_folder, write_atomic
+from weatherman.task.task import TASK_FILE, Task, task_bytes
 
 ADAPTER = "adapter"
 CARD = "README.md"
-_BASE_LICENCES = {DEMO_MODEL: "apache-2.0", "mistralai/Mistral-7B-Instruct-v0.3": "apache-2.0"}
 
 
 def save_final_adapter(
@@ -23,15 +27,17 @@ def save_final_adapter(
     engine: Engine,
     config: TrainingConfig,
     data: TrainingData,
+    task: Task,
     step: int,
 ) -> Path:
-    """Write adapter, tokenizer, chat template and a model card without figures to `adapter/`.
+    """Write adapter, tokenizer, chat template, the task and a model card without figures to `adapter/`.
 
     Args:
         output_dir: the run's folder.
         engine: the trained model.
         config: what it was trained with.
         data: for the template.
+        task: what it was taught.
         step: the last optimizer step.
 
     Returns:
@@ -44,8 +50,10 @@ def save_final_adapter(
     shutil.rmtree(staging, ignore_errors=True)
     try:
         engine.save_adapter(staging)
-        _save_tokenizer(staging, config, data)
-        (staging / CARD).write_text(model_card(config, step), encoding="utf-8")
+        base = model_folder(config.model_name_or_path)
+        save_tokenizer(base, config.model_revision, data.template, staging)
+        (staging / TASK_FILE).write_bytes(task_bytes(task))
+        (staging / CARD).write_text(model_card(config, data_facts(config, data, task), step), encoding="utf-8")
         for path in staging.iterdir():
             fsync_file(path)
         fsync_folder(staging)
@@ -60,55 +68,9 @@ def save_final_adapter(
     return final
 
 
-def _save_tokenizer(folder: Path, config: TrainingConfig, data: TrainingData) -> None:
-    """Save the base model's tokenizer with the chat template that this adapter was trained with."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model_folder(config.model_name_or_path), revision=config.model_revision)
-    tokenizer.chat_template = data.template.jinja
-    tokenizer.save_pretrained(folder)
-
-
-def write_model_card(adapter: Path, config: TrainingConfig, step: int, before: Effect, after: Effect) -> None:
-    """Replace the card of a final adapter by one with what was measured."""
-    write_atomic(adapter / CARD, model_card(config, step, before, after).encode())
-
-
-def model_card(config: TrainingConfig, step: int, before: Effect | None = None, after: Effect | None = None) -> str:
-    """Make the model card: what it is, how it was made, and what it measures, if it was measured."""
-    voices = f"\nIt was trained on these personas alone: {', '.join(config.personas)}." if config.personas else ""
-    licence = _BASE_LICENCES.get(config.model_name_or_path, "other")
-    figures = _figures(before, after) if before and after else "What it learned was not measured."
-    return f"""---
-base_model: {config.model_name_or_path}
-library_name: peft
-license: {licence}
-pipeline_tag: text-generation
-tags: [lora, weather, tool-calling, persona]
----
-
-# {config.run_name}
-
-A LoRA adapter (r = {config.lora_r}, alpha = {config.lora_alpha}) for
-`{config.model_name_or_path}` that answers about the weather in a persona's voice and calls weather tools.
-Trained with Weatherman-LoRA for {step} steps of {config.effective_batch_size} conversations at a peak learning rate
-of {config.learning_rate:g}.{voices}
-
-{figures}
-
-Use the chat template in this folder (`chat_template.jinja`): it is the one the adapter was trained with.
-The personas imitate a manner of speaking; they are not the persons, and the training conversations are generated.
-"""
-
-
-def _figures(before: Effect, after: Effect) -> str:
-    tools = after.tools
-    rows = [
-        "| measured on held-out conversations | base | with this adapter |",
-        "|---|---|---|",
-        f"| loss (nats per supervised token) | {before.validation_loss:.4f} | {after.validation_loss:.4f} |",
-    ]
-    if tools.num_prompts:
-        name = f"valid tool calls on {tools.num_prompts} held-out prompts"
-        rows.append(f"| {name} | {before.tools.num_valid} | {tools.num_valid} |")
-    return "\n".join(rows)
+def write_model_card(
+    output_dir: Path, config: TrainingConfig, facts: DataFacts, step: int, before: Effect, after: Effect
+) -> None:
+    """Replace the card of a final adapter by one with what was measured, and what it cost up to now."""
+    spending = read_spending(output_dir, until_s=time.time())
+    write_atomic(output_dir / ADAPTER / CARD, model_card(config, facts, step, before, after, spending).encode())

@@ -24,6 +24,7 @@ class EngineInfo:
     num_parameters: int
     num_trainable_parameters: int
     max_tokens_per_chunk: int | None
+    recomputes: bool = False
 
 
 @dataclass(frozen=True, slots=True)

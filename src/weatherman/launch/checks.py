@@ -18,12 +18,13 @@ from weatherman.launch.session_record import LOGS, RECORD_FILE, SESSION, read_re
 from weatherman.launch.watch import Expectation, expect
 from weatherman.planning.plan import make_plan
 from weatherman.planning.plan_report import report_plan
-from weatherman.preflight.config_check import device_bytes
+from weatherman.preflight.config_check import device_bytes, planned
 from weatherman.preflight.finding import Finding, as_rehearsal
 from weatherman.preflight.report import report
 from weatherman.preflight.runner import run_checks
 from weatherman.preflight.target import Target
 from weatherman.run.lock import LOCK_FILE, read_holder
+from weatherman.system.own_command import own_command
 from weatherman.system.process import identity
 
 
@@ -46,10 +47,10 @@ def refuse_if_running(run: Path, tag: str) -> None:
         text, look = f"training already runs (process {record.pid})", f"tail -f {shlex.quote(record.log)}"
     else:
         text = f"a trainer already works in {run} (process {holder.pid if holder else 0})"
-        look = shlex.join(["weatherman", "status", str(run)])
+        look = own_command("status", str(run))
     if record is not None and alive:
         messages.say(tag, f"Log: tail -f {shlex.quote(record.log)}")
-        messages.say(tag, f"Status: {shlex.join(['weatherman', 'status', record.run])}")
+        messages.say(tag, f"Status: {own_command('status', record.run)}")
     raise WeathermanError("launch.running", f"{text}; nothing was started.", look)
 
 
@@ -93,10 +94,8 @@ def plan(options: LaunchOptions, config: TrainingConfig, overrides: Sequence[str
         WeathermanError: the data cannot be read.
     """
     target = Target(options.platform, options.config, tuple(overrides), options.rehearse)
-    if options.rehearse:  # not the platform's device: the stand-in's figures there would say nothing
-        config = config.model_copy(update={"device": "cpu"})
     try:
-        made = make_plan(config, device_bytes=device_bytes(target))
+        made = make_plan(planned(target, config), device_bytes=device_bytes(target))
     except WeathermanError as problem:
         if problem.code != "plan.model":  # data that cannot be read will not be read by the trainer either
             raise

@@ -14,7 +14,9 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.launch.follow import Follower, last_lines, relay
 from weatherman.launch.pod import ADAPTER
 from weatherman.launch.session_record import Job, SessionRecord, read_record
+from weatherman.launch.still_here import StillHere
 from weatherman.launch.watch import Watch, measured_lines
+from weatherman.run.spending import read_spending
 from weatherman.run.status import read_status
 from weatherman.system.process import identity
 
@@ -35,8 +37,6 @@ class FirstSteps:
         events: the run's events from this start on.
         log: the job's log.
         stop_command: what a person types to stop the run.
-        hourly_rate: dollars an hour, if known.
-        asks_tracker: whether the run was asked to use a tracker.
     """
 
     job: Job
@@ -44,9 +44,8 @@ class FirstSteps:
     events: Follower
     log: Follower
     stop_command: str
-    hourly_rate: float | None
-    asks_tracker: bool
     began_s: float = field(default_factory=time.monotonic)
+    _still: StillHere = field(default_factory=lambda: StillHere(time.monotonic()))
     _asked_s: float = 0.0
     _finished: bool = False
 
@@ -70,6 +69,8 @@ class FirstSteps:
                 return self._unwell(problem)
             elif self.watch.complete and not self._finished:
                 return self._well()
+            if line := self._still.line(time.monotonic()):
+                messages.say(self.job.tag, line)
             time.sleep(_POLL_S)
 
     def _record(self) -> SessionRecord | None:
@@ -83,17 +84,28 @@ class FirstSteps:
         for text in self.log.texts():
             if text.startswith(_WARNING):
                 relay(text, self.job.tag)
+                self._still.said(time.monotonic())
 
     def _tell(self, event: dict[str, Any]) -> None:
-        kind = event["kind"]
+        kind, now_s = event["kind"], time.monotonic()
+        if kind in ("resume", "phase", "engine") or (kind == "step" and self.watch.num_steps in (1, 10)):
+            self._still.said(now_s)
+        if kind == "phase":
+            self._still.does(str(event.get("message")), now_s)
+        elif kind == "step":
+            self._still.does(f"training, step {event.get('step')} is done", now_s)
         if kind == "resume" and type(event.get("step")) is int:
             announce_resume(event["step"])
         elif kind == "phase":
             messages.say(self.job.tag, f"Now: {event.get('message')}")
         elif kind == "engine":
             messages.say(self.job.tag, f"The model is loaded on {event.get('device_name')}")
-        elif kind == "tracker" and self.asks_tracker:
-            where = event.get("url") or f"no page for this run; its metrics are in {self.events.path}"
+        elif kind == "tracker" and event.get("tracker") != "none":
+            where = (
+                event.get("url")
+                or event.get("command")
+                or f"no page for this run; its metrics are in {self.events.path}"
+            )
             messages.say(self.job.tag, f"{event.get('tracker')}: {where}")
         elif kind == "step" and self.watch.num_steps in (1, 10):
             messages.say(self.job.tag, f"step {event.get('step')}: loss {self.watch.losses[-1]:.3f}")
@@ -166,6 +178,6 @@ class FirstSteps:
 
     def _measured(self, num_left: int) -> None:
         now = datetime.datetime.now().astimezone()
-        elapsed_s = time.monotonic() - self.began_s
-        for line in measured_lines(self.watch, num_left, elapsed_s, self.hourly_rate, now):
+        spending = read_spending(Path(self.job.run), until_s=now.timestamp() if num_left else None)
+        for line in measured_lines(self.watch, num_left, spending, now):
             messages.say(self.job.tag, line)

@@ -21,6 +21,7 @@ from weatherman.launch.session import supervise
 from weatherman.launch.session_record import SESSION, Job, SessionRecord, read_record
 from weatherman.launch.watch import Watch
 from weatherman.run.events import EVENTS_FILE
+from weatherman.run.finished import refuse_another_run
 
 __all__ = ["LaunchOptions", "launch"]
 _RECORD_AFTER_S = 30.0
@@ -44,6 +45,7 @@ def launch(options: LaunchOptions) -> int:
     run = Path(config.output_dir)
     refuse_if_running(run, options.tag)
     if is_finished(run):
+        refuse_another_run(run, config)
         messages.success(f"This run is finished; its adapter is in {run / pod.ADAPTER}. Nothing was started")
         return 0
     if options.auto_stop_pod and not options.rehearse:
@@ -66,8 +68,7 @@ def launch(options: LaunchOptions) -> int:
         messages.success("Training is started; nobody watches its first steps")
         return 0
     try:
-        asks_tracker = config.report_to != "none"
-        return FirstSteps(job, Watch(expected), events, log, stop_command, config.hourly_rate, asks_tracker).follow()
+        return FirstSteps(job, Watch(expected), events, log, stop_command).follow()
     except KeyboardInterrupt:
         messages.warning("No longer watching; training goes on by itself.")
         return 0

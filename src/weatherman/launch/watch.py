@@ -11,6 +11,7 @@ from typing import Any
 
 from weatherman.errors import WeathermanError
 from weatherman.progress import format_duration
+from weatherman.run.spending import Spending, money
 
 WATCHED_STEPS = 100
 _MIN_SILENCE_S = 300.0
@@ -163,16 +164,13 @@ def _time_of(event: dict[str, Any]) -> datetime.datetime | None:
         return None
 
 
-def measured_lines(
-    watch: Watch, num_left: int, elapsed_s: float, hourly_rate: float | None, now: datetime.datetime
-) -> list[str]:
+def measured_lines(watch: Watch, num_left: int, spending: Spending, now: datetime.datetime) -> list[str]:
     """Say what was measured: throughput, time left, and the cost as rate x hours.
 
     Args:
         watch: the steps that were seen.
         num_left: steps that are left.
-        elapsed_s: seconds since training was launched.
-        hourly_rate: dollars an hour, if known.
+        spending: time and money of the run so far.
         now: the present, for the time of day.
     """
     step_s, speed = watch.step_s, watch.tokens_per_s
@@ -184,8 +182,9 @@ def measured_lines(
     if num_left:
         time_of_day = f"{end:%Y-%m-%d %H:%M} {end.tzname()}"
         lines.append(f"{num_left:,} steps are left: about {format_duration(left_s)}, until {time_of_day}")
-    if hourly_rate is not None:
-        hours = (elapsed_s + left_s) / 3600
-        cost = f"about ${hourly_rate * hours:.2f} = ${hourly_rate:.2f} an hour x {hours:.2f} hours"
-        lines.append(f"Cost of this launch up to its last step: {cost}")
+    if spending.hourly_rate is not None:
+        lines.append(f"Cost of this run so far: {spending.in_words()}")
+        if num_left:
+            hours = (spending.busy_s + left_s) / 3600
+            lines.append(f"Cost up to its last step: about {money(spending.hourly_rate, hours)}")
     return lines

@@ -122,7 +122,7 @@ def estimate_memory(shape: ModelShape, config: TrainingConfig, held: Held, *, de
     apart = held.num_workers if held.num_workers > 1 else 0  # what each worker has besides what all have
     trunk_token = 2 * (dtype_bytes + (1 + apart) * _FLOAT) * shape.num_kv_heads * shape.head_dim * shape.num_layers
     trunk = trunk_token * held.trunk_tokens
-    if config.gradient_checkpointing:
+    if config.recomputes:
         inputs = held.tokens * dtype_bytes * shape.hidden * shape.num_layers
         kept = _INPUTS_KEPT[device] * inputs + one_layer
     else:

@@ -10,37 +10,43 @@ from typing import Any
 
 import numpy as np
 
-from weatherman.config.schema import TrainingConfig
+from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.data.reading import Reading
 from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, choose_workers, token_budget
 from weatherman.errors import WeathermanError
+from weatherman.models.adapter import template_choice
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
-from weatherman.planning.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.budget import estimated_words
+from weatherman.planning.limits import memory_limit
+from weatherman.planning.memory import Held, Memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.mlx_memory import engine_words, peak_memory, uses_mlx, weight_bytes
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
-from weatherman.records import Rendered
+from weatherman.records import Rendered, count_conversations
+from weatherman.rendering.choose import template_of_model
 from weatherman.rendering.render_file import render_file
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
-from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, choose_template
+from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
-from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree, decide_sharing
-from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, build_tree, decide_sharing
+from weatherman.steps.sampling import num_conversations, split, step_plans, subset_of_conversations, total_steps
 
-MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
 HOURLY_RATES = (2.0, 3.0)
 _SAMPLED_STEPS = 8
-_KEYS_PER_TOKEN = 4  # without data: segments see four times their own length
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """A run's plan. Sizes in bytes, times in seconds; a range is (low, high).
 
+    `budget` says what a budget of minutes or dollars will probably do; None without one.
     `tokens_are` is "counted" with the model's tokenizer, or "estimated" from the text where that is not there.
     """
 
     model: str
     device: str
     tokens_are: str
+    num_conversations: int
     num_examples: int
     num_dropped: int
     num_tokens: int
@@ -56,6 +62,7 @@ class Plan:
     memory_limit_bytes: int
     time_s: tuple[float, float]
     hourly_rate: tuple[float, float] | None
+    budget: str | None = None
     assumptions: list[str] = field(default_factory=list)
 
     @property
@@ -98,59 +105,60 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
         intermediate_size=shape.intermediate,
         num_layers=shape.num_layers,
         bytes_per_float=dtype_bytes(config),
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
     )
-    return token_budget(run_device(config), limit_bytes - shape.num_parameters * dtype_bytes(config), per_token)
+    return token_budget(run_device(config), limit_bytes - weight_bytes(config, shape), per_token)
 
 
 def plan_workers(config: TrainingConfig, budget: int) -> int:
     """How many branches the engine will compute side by side."""
+    if uses_mlx(config):
+        return 1
     return choose_workers(
         merges=merges_weights(config, run_device(config), dtype_bytes(config)),
-        checkpointing=config.gradient_checkpointing,
+        checkpointing=config.recomputes,
         budget=budget,
         num_threads=config.num_threads or _num_cpus(),
     )
 
 
-def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
-    """What a run may use: 70 GB on an H100, 28 on an M4 with 32; in the same proportion of a device that is smaller.
+def run_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
+    """The peak of a run on its real data: what `make_plan` says of it, without the rest.
 
     Args:
-        config: whose platform counts.
-        device_bytes: the memory of the device that is there; None if that is not known.
+        config: the configuration.
+        limit_bytes: what may be used; an engine that chooses its passes by itself goes by that.
+
+    Raises:
+        WeathermanError: the data cannot be read, or the model's shape is not known.
     """
-    if config.platform == "demo":
-        return device_bytes or _machine_memory_bytes()
-    limit = MEMORY_LIMIT_GB[config.platform] * GIB
-    if device_bytes is not None:
-        reserved = 10 * GIB if config.platform == "h100" else 4 * GIB
-        limit = min(limit, max(device_bytes * 7 / 8, device_bytes - reserved))
-    return int(limit)
+    require_shape(config)
+    examples, _, _ = read_examples(config)
+    batch = config.effective_batch_size
+    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    share, _ = decide_sharing(examples, batch, config.seed)
+    sharing = share if config.sharing == "auto" else config.sharing == "on"
+    return _steps_memory(config, examples, num_steps, sharing, limit_bytes)[0]
 
 
-def worst_case_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
-    """The peak without looking at the data: the longest conversations allowed, in passes as full as they can be."""
+def _steps_memory(
+    config: TrainingConfig, examples: list[Rendered], num_steps: int, sharing: bool, limit_bytes: int
+) -> tuple[Memory, float]:
+    """The peak over a few steps, and computed tokens per trained one."""
     shape = require_shape(config)
-    length, budget = config.max_seq_length, chunk_tokens(config, shape, limit_bytes)
-    if config.sharing == "off":
-        size = config.per_device_train_batch_size
-        held = held_by_padding([length] * size, size * length)
-    else:
-        num_workers = plan_workers(config, budget)
-        each = HELD_PASSES * budget // num_workers  # of branches that part at the root each worker holds its own trunks
-        trunk = length if config.gradient_checkpointing else num_workers * min(length, each)
-        tokens = budget + trunk
-        held = Held(tokens, _KEYS_PER_TOKEN * tokens, tokens * length, tokens // 2, trunk, num_workers)
-    return estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
+    budget = chunk_tokens(config, shape, limit_bytes)
+    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
+    memories = [peak_memory(config, shape, held) for held in moments]
+    return max(memories, key=lambda memory: memory.total), computed_per_effective
 
 
-def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Plan:
+def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: str | None = None) -> Plan:
     """Plan a run from its real data.
 
     Args:
         config: the configuration.
         device_bytes: the memory of the device that is there; None plans for the platform's own.
+        chip: a Mac's processor, as macOS names it; None plans for an M4.
 
     Returns:
         The plan, whether it fits or not.
@@ -161,23 +169,19 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
     shape, limit = require_shape(config), memory_limit(config, device_bytes)
     examples, num_dropped, assumptions = read_examples(config)
     batch = config.effective_batch_size
-    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    num_steps = total_steps(num_conversations(examples), batch, config.num_train_epochs, config.max_steps)
     share, factor = decide_sharing(examples, batch, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
-    budget = chunk_tokens(config, shape, limit)
-    moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
-    memories = [
-        estimate_memory(shape, config, held, device=run_device(config), dtype_bytes=dtype_bytes(config))
-        for held in moments
-    ]
+    memory, computed_per_effective = _steps_memory(config, examples, num_steps, sharing, limit)
     num_tokens = sum(len(example.ids) for example in examples)
-    num_epochs = num_steps * batch / len(examples)
+    num_epochs = num_steps * batch / num_conversations(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
-    time_s, speed = estimate_time(config, shape, num_computed)
+    time_s, speed = estimate_time(config, shape, num_computed, chip)
     return Plan(
         model=config.model_name_or_path,
         device=run_device(config),
         tokens_are="estimated" if assumptions else "counted",
+        num_conversations=count_conversations(examples),
         num_examples=len(examples),
         num_dropped=num_dropped,
         num_tokens=num_tokens,
@@ -188,12 +192,18 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         sharing=sharing,
         share_factor=factor,
         num_computed_tokens=num_computed,
-        max_tokens_per_chunk=budget if sharing else None,
-        memory=max(memories, key=lambda memory: memory.total),
+        max_tokens_per_chunk=chunk_tokens(config, shape, limit) if sharing else None,
+        memory=memory,
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
-        assumptions=[*assumptions, speed, "validation, tool-call evaluation and loading the model are not counted"],
+        budget=estimated_words(config, num_steps, time_s),
+        assumptions=[
+            *assumptions,
+            *engine_words(config),
+            *speed,
+            "validation, tool-call evaluation and loading the model are not counted",
+        ],
     )
 
 
@@ -203,12 +213,12 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
     Returns:
         The examples, how many conversations are too long, and what was assumed about tokens: nothing if counted.
     """
-    tokenizer, assumptions = find_tokenizer(config)
+    tokenizer, assumptions, place = find_tokenizer(config)
     if isinstance(tokenizer, RoughTokenizer):
         name = config.chat_template
         template = SMOLLM2 if name == "smollm2" or config.model_name_or_path == DEMO_MODEL else MISTRAL_V3
     else:
-        template = choose_template(config.chat_template, tokenizer.has)
+        template = template_of_model(template_choice(resolved(config), {}), place, config.model_revision, tokenizer)
     rendered = render_file(
         Path(config.train_file),
         template,
@@ -216,23 +226,27 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
         max_seq_length=config.max_seq_length,
         too_long=config.too_long,
         personas=config.personas,
+        reading=Reading(config.data_format, config.train_on),
+        text_beside_calls=config.text_beside_calls,
         cache_folder=cache_folder() / "rendered",
     )
-    return seeded_subset(rendered.examples, config.max_train_examples, config.seed), len(rendered.dropped), assumptions
+    train = split(rendered.examples, config.validation_share if config.validation_file is None else 0, config.seed)[0]
+    chosen = subset_of_conversations(train, config.max_train_examples, config.seed)
+    return chosen, len(rendered.dropped), assumptions
 
 
-def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str]]:
-    """The model's tokenizer if it is on this machine, else a rough one, and in words what that means."""
+def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str], Path | str]:
+    """The model's tokenizer if it is here, else a rough one; in words what that means; and where the model is."""
     place = model_folder(config.model_name_or_path)
     if isinstance(place, Path):
-        return load_tokenizer(place), []
+        return load_tokenizer(place), [], place
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(place, "tokenizer.json", revision=config.model_revision)
     if isinstance(cached, str):
-        return load_tokenizer(Path(cached).parent), []
+        return load_tokenizer(Path(cached).parent), [], Path(cached).parent
     text = f"the tokenizer of {place} is not on this machine: tokens are estimated from the text's words"
-    return RoughTokenizer(), [text]
+    return RoughTokenizer(), [text], place
 
 
 def _sample_steps(
@@ -253,11 +267,12 @@ def _sample_steps(
 
 def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
     """The worst moment of a step, and the tokens that it computes."""
-    if sharing:
+    if sharing or uses_mlx(config):
         num_workers = plan_workers(config, budget)
         each = budget // num_workers
-        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=each)
-        most = None if config.gradient_checkpointing else HELD_PASSES * each
+        least = MIN_SHARED_TOKENS if sharing else SHARES_NOTHING
+        tree = build_tree(step, min_shared_tokens=least, max_segment_tokens=each)
+        most = 0 if uses_mlx(config) else None if config.recomputes else HELD_PASSES * each
         return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
     size = config.per_device_train_batch_size
     rows = [step[begin : begin + size] for begin in range(0, len(step), size)]
@@ -276,7 +291,3 @@ def _rates(config: TrainingConfig) -> tuple[float, float] | None:
 def _num_cpus() -> int:
     """The CPUs that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _machine_memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

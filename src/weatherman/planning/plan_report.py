@@ -9,6 +9,7 @@ from weatherman.errors import EXIT_FAILED, WeathermanError
 from weatherman.planning.memory import GIB
 from weatherman.planning.plan import Plan
 from weatherman.progress import format_duration
+from weatherman.records import describe_examples
 
 
 def report_plan(plan: Plan, *, as_json: bool = False) -> int:
@@ -50,8 +51,8 @@ def plan_lines(plan: Plan) -> list[str]:
     about = "about " if plan.tokens_are == "estimated" else ""
     lines = [
         f"{plan.model} on {plan.device}",
-        f"{plan.num_examples:,} examples, {about}{plan.num_tokens:,} tokens ({plan.tokens_are}), "
-        f"{plan.num_supervised_tokens:,} of them trained on"
+        f"{describe_examples(plan.num_conversations, plan.num_examples)}; "
+        f"{about}{plan.num_tokens:,} tokens ({plan.tokens_are}), {plan.num_supervised_tokens:,} of them trained on"
         + (f"; {plan.num_dropped:,} conversations are too long and left out" if plan.num_dropped else ""),
         f"{plan.num_steps:,} steps of {plan.batch_size} ({plan.num_epochs:.1f} epochs)",
         f"Prefixes are shared {plan.share_factor:.2f} times over, "
@@ -62,8 +63,13 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
     if plan.cost and plan.hourly_rate:
         low, high = plan.hourly_rate
-        rate = f"${low:.2f}" if low == high else f"${low:.2f} to ${high:.2f}"
-        lines.append(f"Money: ${plan.cost[0]:.2f} to ${plan.cost[1]:.2f} at {rate} an hour (rate x hours)")
+        hours = [time_s / 3600 for time_s in plan.time_s]
+        sums = [
+            f"${rate * h:.2f} = ${rate:.2f} an hour x {h:.2f} hours" for rate, h in zip((low, high), hours, strict=True)
+        ]
+        lines.append(f"Money: {' to '.join(sums)}")
+    if plan.budget:
+        lines.append(f"Budget: {plan.budget}")
     return [*lines, *(f"Assumed: {text}" for text in plan.assumptions)]
 
 

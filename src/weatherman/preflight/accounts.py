@@ -1,4 +1,4 @@
-"""Accounts: can W&B be used, and may the base model be fetched? Seconds, no login, no secret in any line."""
+"""Accounts: can the tracker be used, and may the base model be fetched? Seconds, no login, no secret in any line."""
 
 from __future__ import annotations
 
@@ -10,23 +10,34 @@ from weatherman.preflight import places
 from weatherman.preflight.finding import Finding, as_rehearsal, fail, ok, warn
 from weatherman.preflight.probe import NETWORK_LIMIT_S, within
 from weatherman.preflight.target import Target
-from weatherman.run.tracking import wandb_mode
+from weatherman.run.trackers import install_advice, missing_package, wandb_mode
 
 HUB = "https://huggingface.co"
 _MIN_CACHED_BYTES = 2**30
+_NO_ACCOUNT = {
+    "none": "no tracker is asked for (report_to); events.jsonl has every metric",
+    "trackio": "trackio keeps its metrics on this machine; no account is needed",
+    "tensorboard": "TensorBoard's files are kept in the run's folder; no account is needed",
+}
 
 
 def check_accounts(target: Target) -> Iterator[Finding]:
     """Judge the tracker's key and the hub's token."""
-    for finding in (check_wandb(target), check_hub(target)):
+    for finding in (check_tracker(target), check_hub(target)):
         yield as_rehearsal(finding) if target.rehearse else finding
 
 
-def check_wandb(target: Target) -> Finding:
-    """W&B is a copy of events.jsonl: without it the run goes on."""
+def check_tracker(target: Target) -> Finding:
+    """A tracker is a copy of events.jsonl: without it the run goes on. Its package counts before its account."""
+    kind = places.setting(target, "report_to").strip("\"'")
+    if not target.before_setup and (missing := missing_package(kind)):
+        return warn("accounts.tracker", missing, install_advice(kind))
+    return check_wandb() if kind == "wandb" else ok("accounts.tracker", _NO_ACCOUNT.get(kind, f"report_to is {kind}"))
+
+
+def check_wandb() -> Finding:
+    """W&B has a key, and its server answers."""
     code = "accounts.wandb"
-    if places.setting(target, "report_to") != "wandb":
-        return ok(code, "W&B is not asked for (report_to); events.jsonl has every metric")
     mode, reason = within(NETWORK_LIMIT_S, wandb_mode) or ("offline", "its server's name cannot be looked up")
     if mode == "online":
         return ok(code, "W&B has a key and can be reached")

@@ -7,16 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from weatherman.data.changes import Changes
 from weatherman.data.read import read_rows
 from weatherman.errors import WeathermanError
-from weatherman.quality.duplicates import NEAR, count_exact, nearest_across
+from weatherman.quality.duplicates import NEAR, exact_duplicates, nearest_across
 from weatherman.quality.metric import Metric, judged, some, unknown
 from weatherman.quality.tokens import MAX_TOKENS, STEP_EXAMPLES, mistral_tokenizer, render_set, step_tokens
 from weatherman.records import Conversation
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 
+_NUM_PAIRS = 20
 MAX_BYTES = 45_000_000
+_BUILDERS_KEYS = {"persona", "scenario", "split_group"}
 _CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -29,6 +32,7 @@ class DataSet:
     validation: list[Conversation] = field(default_factory=list)
     num_rows: int = 0
     problems: list[WeathermanError] = field(default_factory=list)
+    changes: Changes = field(default_factory=Changes)
 
     @property
     def all(self) -> list[Conversation]:
@@ -38,7 +42,7 @@ class DataSet:
     @property
     def is_ours(self) -> bool:
         """Whether the rows carry what the builder writes beside the messages: persona, scenario, split group."""
-        return all({"persona", "scenario", "split_group"} <= set(one.metadata) for one in self.all)
+        return bool(self.all) and all(set(one.metadata) >= _BUILDERS_KEYS for one in self.all)
 
 
 def load(train: Path, validation: Path | None) -> DataSet:
@@ -51,7 +55,7 @@ def load(train: Path, validation: Path | None) -> DataSet:
     for path, side in ((train, data.train), (validation, data.validation)):
         if path is None:
             continue
-        for conversation, problems in read_rows(path):
+        for conversation, problems in read_rows(path, changes=data.changes):
             data.num_rows += bool(conversation or problems)
             data.problems += problems
             if conversation:
@@ -79,12 +83,16 @@ def form(data: DataSet) -> Iterator[Metric]:
     yield Metric("conversations", len(data.all))
     shown = some([str(problem) for problem in data.problems])
     yield judged("schema-valid", _share(len(data.all), data.num_rows), "100 %", ok=not data.problems, detail=shown)
+    if not data.is_ours:
+        turns = [message for one in data.all for message in one.messages if message.role == "assistant"]
+        yield Metric("answers-not-trained-on", sum(not turn.trained for turn in turns), detail=f"of {len(turns):,}")
+        yield Metric("changed-to-be-read", sum(data.changes.values()), detail=some(data.changes.in_words()))
+        return
     ids = [call.id for one in data.all for message in one.messages for call in message.tool_calls]
     odd = sum(not _CALL_ID.fullmatch(id_) for id_ in ids)
-    if data.is_ours:
-        yield judged("call-ids-9-alphanumeric", _share(len(ids) - odd, len(ids)), "100 %", ok=not odd)
-        size = sum(path.stat().st_size for path in data.files)
-        yield judged("megabytes", round(size / 1e6, 2), f"< {MAX_BYTES / 1e6:g}", ok=size < MAX_BYTES)
+    yield judged("call-ids-9-alphanumeric", _share(len(ids) - odd, len(ids)), "100 %", ok=not odd)
+    size = sum(path.stat().st_size for path in data.files)
+    yield judged("megabytes", round(size / 1e6, 2), f"< {MAX_BYTES / 1e6:g}", ok=size < MAX_BYTES)
 
 
 def lengths(data: DataSet, seed: int) -> Iterator[Metric]:
@@ -104,7 +112,11 @@ def lengths(data: DataSet, seed: int) -> Iterator[Metric]:
         yield unknown("longest-mistral-tokens", limit, f"cannot know: {problem}")
         return
     real = render_set(data.all, MISTRAL_V3, tokenizer)
-    yield judged("renders-mistral", len(real.problems), "0 problems", ok=not real.problems, detail=some(real.problems))
+    shown = some(real.problems)
+    if data.is_ours:
+        yield judged("renders-mistral", len(real.problems), "0 problems", ok=not real.problems, detail=shown)
+    else:  # another template may hold what this one cannot
+        yield Metric("mistral-cannot-hold", len(real.problems), detail=shown)
     longest = max(real.lengths, default=0)
     over = sum(length > MAX_TOKENS for length in real.lengths)
     told = f"{over:,} over {MAX_TOKENS:,}" if over else ""
@@ -128,13 +140,28 @@ def _num_train_views(data: DataSet, examples: Sequence[object]) -> int:
 
 def sameness(data: DataSet) -> Iterator[Metric]:
     """Duplicates, exact and near."""
-    exact = count_exact(data.all)
-    yield judged("exact-duplicates", exact, "0", ok=not exact)
+    exact = exact_duplicates(data.all)
+    told = _pairs(exact, "says what", " says")
+    if data.is_ours:
+        yield judged("exact-duplicates", len(exact), "0", ok=not exact, detail=told)
+    else:
+        yield Metric("exact-duplicates", len(exact), detail=told)
     if data.validation and data.train:
         near = nearest_across(data.train, data.validation)
         detail = f"nearest {near.similarity:.2f}: {' and '.join(near.pair)}"
+        if len(near.near) > 1:
+            detail += f"; {_pairs(near.near, 'is like')}"
+        if not data.is_ours:
+            yield Metric("near-duplicates-across", len(near.near), detail=detail)
+            return
         goal = f"0 with Jaccard >= {NEAR:g} of masked word 5-grams"
-        yield judged("near-duplicates-across", near.num_near, goal, ok=not near.num_near, detail=detail)
+        yield judged("near-duplicates-across", len(near.near), goal, ok=not near.near, detail=detail)
+
+
+def _pairs(pairs: Sequence[tuple[str, str]], verb: str, end: str = "") -> str:
+    """Both rows of each pair, by file and line; the first twenty."""
+    more = f"; and {len(pairs) - _NUM_PAIRS:,} more" if len(pairs) > _NUM_PAIRS else ""
+    return "; ".join(f"{one} {verb} {other}{end}" for one, other in pairs[:_NUM_PAIRS]) + more
 
 
 def _share(part: int, whole: int) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from weatherman import messages
 from weatherman.records import Rendered
 from weatherman.system.atomic import write_atomic
 
-_MAGIC = b"weatherman-rendered 1"
+_MAGIC = b"weatherman-rendered 2"
 _IDS = np.dtype("<i4")
 _SUFFIX = ".rendered"
 _KEPT_FILES = 8
@@ -36,12 +36,16 @@ class Dropped:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFile:
-    """The examples of a data file, in its order, and the conversations that are too long to be among them."""
+    """The examples of a data file, in its order, and the conversations that are too long to be among them.
+
+    `changes` counts what was changed to read them, by kind (`data.changes`).
+    """
 
     examples: tuple[Rendered, ...]
     dropped: tuple[Dropped, ...]
     num_conversations: int
     data_hash: str
+    changes: dict[str, int] = field(default_factory=dict)
 
 
 def read_cache(folder: Path, key: str) -> RenderedFile | None:
@@ -82,6 +86,7 @@ def _pack(rendered: RenderedFile, key: str) -> bytes:
         "key": key,
         "data_hash": rendered.data_hash,
         "num_conversations": rendered.num_conversations,
+        "changes": rendered.changes,
         "lengths": [len(example.ids) for example in examples],
         "sources": [example.source for example in examples],
         "dropped": [[dropped.source, dropped.num_tokens] for dropped in rendered.dropped],
@@ -114,4 +119,4 @@ def _unpack(data: bytes, key: str) -> RenderedFile:
         for end, length, source in zip(ends.tolist(), header["lengths"], header["sources"], strict=True)
     )
     dropped = tuple(Dropped(source, num_tokens) for source, num_tokens in header["dropped"])
-    return RenderedFile(examples, dropped, header["num_conversations"], header["data_hash"])
+    return RenderedFile(examples, dropped, header["num_conversations"], header["data_hash"], header["changes"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from weatherman.effect.effect import Effect, read_effects
 from weatherman.run.events import EVENTS_FILE, read_events
+from weatherman.run.folder import RUN_FILE
+from weatherman.run.spending import Spending, attempt_spans, seconds_of
 from weatherman.run.status import read_status
 from weatherman.system.atomic import read_json_object
 
@@ -36,12 +37,14 @@ class RunData:
 
     Attributes:
         name: for people.
+        folder: the name of its folder.
         state: what the run is doing or how it ended.
         run: `run.json`.
         steps: by step number, the fields of its last execution that are finite numbers.
         validation: (step, loss).
         moments: what happened, in order.
         spans: first and last second of each attempt.
+        spending: time and money.
         resumed_steps: the steps after which an attempt went on.
         num_tokens: effective tokens of all steps executed, repeated ones included.
         effects: "before" and "after".
@@ -49,11 +52,13 @@ class RunData:
 
     name: str
     state: str
+    folder: str = ""
     run: dict[str, Any] = field(default_factory=dict)
     steps: dict[int, dict[str, float]] = field(default_factory=dict)
     validation: list[tuple[int, float]] = field(default_factory=list)
     moments: list[Moment] = field(default_factory=list)
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)
+    spending: Spending = field(default_factory=lambda: Spending(0.0, None))
     resumed_steps: list[int] = field(default_factory=list)
     num_tokens: int = 0
     effects: dict[str, Effect] = field(default_factory=dict)
@@ -64,15 +69,30 @@ class RunData:
         return _object(self.run.get("config"))
 
     @property
-    def busy_s(self) -> float:
-        """Seconds of all attempts together."""
-        return sum(end - begin for begin, end in self.spans.values())
+    def validation_points(self) -> list[tuple[float, float]]:
+        """The validation losses: before training, on the way, and at the end."""
+        found = {float(step): loss for step, loss in self.validation}
+        if before := self.effects.get("before"):
+            found[0.0] = before.validation_loss
+        if (after := self.effects.get("after")) and self.steps:
+            found[float(max(self.steps))] = after.validation_loss
+        return sorted((step, loss) for step, loss in found.items() if finite(loss) is not None)
 
     @property
-    def cost(self) -> tuple[float, float] | None:
-        """Dollars an hour, and dollars in all; None without an hourly rate."""
-        rate = finite(self.config.get("hourly_rate"))
-        return None if rate is None else (rate, rate * self.busy_s / 3600)
+    def median_tokens_per_s(self) -> float | None:
+        """Effective tokens per second of the median step."""
+        speeds = sorted(value for _, value in self.series("tokens_per_s"))
+        return speeds[len(speeds) // 2] if speeds else None
+
+    @property
+    def peak_bytes(self) -> float | None:
+        """The highest memory of any step."""
+        return max((value for _, value in self.series("peak_memory_bytes")), default=None)
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of the training file; empty where it is not known."""
+        return str(_object(self.run.get("frozen")).get("data") or "")
 
     def series(self, name: str) -> list[tuple[float, float]]:
         """A field over the steps."""
@@ -87,11 +107,14 @@ def read_run(run_dir: Path) -> RunData:
     """
     status = read_status(run_dir)
     try:
-        run = read_json_object(run_dir / "run.json", _MAX_BYTES)
+        run = read_json_object(run_dir / RUN_FILE, _MAX_BYTES)
     except (OSError, ValueError):
         run = {}
-    data = RunData(name=run_dir.resolve().name, state=status.state, run=run)
-    for event in read_events(run_dir / EVENTS_FILE):
+    data = RunData(name=run_dir.resolve().name, state=status.state, folder=run_dir.resolve().name, run=run)
+    data.spending = Spending(status.busy_s, status.cost_so_far)
+    events = list(read_events(run_dir / EVENTS_FILE))
+    data.spans = attempt_spans(events)
+    for event in events:
         _take(data, event)
     data.effects = read_effects(run_dir)
     name = data.config.get("run_name")
@@ -101,11 +124,8 @@ def read_run(run_dir: Path) -> RunData:
 
 
 def _take(data: RunData, event: dict[str, Any]) -> None:
-    at, attempt, kind = _seconds(event.get("time")), _whole(event.get("attempt")) or 1, str(event["kind"])
+    at, attempt, kind = seconds_of(event.get("time")), _whole(event.get("attempt")) or 1, str(event["kind"])
     step = _whole(event.get("step"))
-    if at is not None:
-        begin, end = data.spans.get(attempt, (at, at))
-        data.spans[attempt] = (min(begin, at), max(end, at))
     if kind == "step" and step is not None:
         numbers = {name: finite(event.get(name)) for name in _STEP_FIELDS}
         data.steps[step] = {name: number for name, number in numbers.items() if number is not None}
@@ -133,13 +153,6 @@ def _told(kind: str, event: dict[str, Any], step: int | None) -> str:
         "finish": f"finished after step {step}",
     }
     return words[kind]
-
-
-def _seconds(value: Any) -> float | None:
-    try:
-        return datetime.datetime.fromisoformat(str(value)).timestamp()
-    except (ValueError, OverflowError):
-        return None
 
 
 def finite(value: Any) -> float | None:

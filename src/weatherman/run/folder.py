@@ -9,6 +9,7 @@ from pathlib import Path
 from weatherman.checkpoints.resume import read_resume
 from weatherman.errors import WeathermanError
 
+RUN_FILE = "run.json"
 _TIMESTAMP = "%Y%m%d-%H%M%S"
 
 

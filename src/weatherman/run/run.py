@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,50 +19,30 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.progress import Pace
 from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
-from weatherman.run.lock import run_lock
-from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
-from weatherman.run.stop import StopNow
+from weatherman.run.folder import RUN_FILE
+from weatherman.run.kept_task import keep_task, task_hash
+from weatherman.run.provenance import (
+    MAX_BYTES,
+    apply_frozen,
+    frozen_facts,
+    provenance,
+    recorded_horizon,
+    refuse_changes,
+    warn_of_differences,
+)
+from weatherman.run.spending import read_spending
 from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
-from weatherman.system.atomic import write_json
-from weatherman.system.disk_errors import as_disk_error
+from weatherman.steps.horizon import Horizon
+from weatherman.system.atomic import read_json_object, write_json
+from weatherman.system.own_command import own_command
 from weatherman.system.quarantine import set_aside_unless_file
+from weatherman.task.task import Task
 
-RUN_FILE = "run.json"
 TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop in their midst is told apart by
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
 _STEPS_OF_PATIENCE = 20
-
-
-@contextmanager
-def open_run(config: TrainingConfig, overrides: Sequence[str], *, reset_crash_loop: bool) -> Iterator[Run]:
-    """Open, or go on with, the run in `config.output_dir`.
-
-    Takes the lock, counts the attempt, and records how it ends, whatever it ends with.
-
-    Raises:
-        WeathermanError: another trainer works there, the folder cannot be used, or the run is in a crash loop.
-    """
-    folder = Path(config.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        text = f"the run's folder {folder} cannot be made: {problem.strerror}."
-        raise WeathermanError("run.folder", text, "give an output_dir that can be written.") from problem
-    with run_lock(folder):
-        run = Run(config, list(overrides), folder)
-        try:
-            clean_staging(folder)
-            run.begin(reset_crash_loop)
-            yield run
-        except StopNow as asked:
-            run.record_stop(asked.exit_code, run.words_for_leaving())
-            raise
-        except BaseException as problem:
-            told = as_disk_error(problem, folder) or problem
-            run.record_failure(told)
-            raise told from told.__cause__
 
 
 @dataclass
@@ -80,9 +57,10 @@ class Run:
     status: StatusFile = field(init=False)
     checkpoint: Checkpoint | None = None
     frozen: dict[str, Any] | None = None
-    tracker_url: str | None = None
+    task: Task = field(default_factory=Task)
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
+    _earlier_s: float = 0.0
     _begun: bool = False
     _phase: str = ""
     _doing: str = TRAINING
@@ -101,8 +79,10 @@ class Run:
         if self.state.finished:
             self._begun = False
             return
+        self._earlier_s = read_spending(self.output_dir).busy_s
         self.status.write(state="starting", step=self.state.last_step, message="starting", exit_code=None)
-        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id)
+        rate = self.config.hourly_rate
+        self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id, hourly_rate=rate)
         self.checkpoint, moved = newest_verified(self.output_dir, self.run_id, expected=self.state.last_checkpoint)
         for one in moved:
             self.events.emit("quarantine", name=one.name, reason=one.reason)
@@ -137,6 +117,25 @@ class Run:
         """Seconds of this attempt."""
         return time.monotonic() - self._started_s
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds of all attempts so far."""
+        return self._earlier_s + self.elapsed_s
+
+    def settled_horizon(self, configured: int) -> Horizon:
+        """The run's steps: as an earlier attempt settled them within its budget, else as configured."""
+        known = (self.frozen or {}).get("horizon")
+        return Horizon(configured, **known) if known else Horizon(configured)
+
+    def record_horizon(self, horizon: Horizon, words: str) -> None:
+        """Persist how many steps the run has from now on; a killed run keeps to it."""
+        assert self.frozen is not None
+        self.frozen = {**self.frozen, "horizon": {"settled_at": horizon.settled_at, "settled": horizon.settled}}
+        path = self.output_dir / RUN_FILE
+        write_json(path, {**read_json_object(path, MAX_BYTES), "frozen": self.frozen})
+        self.status.write(total=horizon.last_step, budget=words)
+        self.events.emit("budget", step=horizon.settled_at, total=horizon.last_step, words=words)
+
     def settle_config(self, data: TrainingData) -> TrainingConfig:
         """The configuration in force: of a run that goes on, with what its first attempt decided by itself.
 
@@ -144,8 +143,9 @@ class Run:
             WeathermanError: settings, data or template are not those the run began with.
         """
         if self.frozen:
-            refuse_changes(self.frozen, self.config, data, self.output_dir)
+            refuse_changes(self.frozen, self.config, data.identity, self.output_dir)
             self.config = apply_frozen(self.config, self.frozen)
+        self.task = keep_task(self.output_dir, self.config, data, self.frozen)
         return self.config
 
     def adopt_engine(self, engine: Engine, data: TrainingData) -> None:
@@ -154,13 +154,16 @@ class Run:
         Raises:
             WeathermanError: the checkpoint does not fit the model.
         """
+        path = self.output_dir / RUN_FILE
+        set_aside_unless_file(self.output_dir, path)
         if self.frozen and self.checkpoint:
             warn_of_differences(self.frozen, engine.info)
             restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
-        path = self.output_dir / RUN_FILE
-        set_aside_unless_file(self.output_dir, path)
+        self.frozen["task"] = task_hash(self.task)
+        if "horizon" not in self.frozen and (horizon := recorded_horizon(path, self.run_id, self.frozen)):
+            self.frozen = {**self.frozen, "horizon": horizon}  # it was killed before the next checkpoint
         if self.resumed_step == 0 or not path.is_file():
             record = provenance(self.config, self.overrides, self.run_id, engine.info)
             write_json(path, {**record, "frozen": self.frozen})
@@ -172,15 +175,21 @@ class Run:
         self.status.write(state="running", message=message, patience_s=patience_s)
         self.events.emit("phase", message=message)
 
-    def tracker_started(self, url: str | None) -> None:
+    def tracker_started(self, kind: str, url: str | None, command: str | None) -> None:
         """Record where the tracker shows this run."""
-        self.tracker_url = url
-        self.events.emit("tracker", tracker=self.config.report_to, url=url)
+        self.events.emit("tracker", tracker=kind, url=url, command=command)
 
     def record_step(
-        self, plan: StepPlan, result: StepResult, rate: float, pace: Pace, num_steps: int, peak_memory_bytes: int
+        self,
+        plan: StepPlan,
+        epoch: float,
+        result: StepResult,
+        rate: float,
+        pace: Pace,
+        num_steps: int,
+        peak_memory_bytes: int,
     ) -> dict[str, float]:
-        """Persist a completed step: progress first, then the record and the heartbeat.
+        """Persist a completed step: progress first, then the record and the heartbeat; `epoch` counts epochs done.
 
         Returns:
             The step's metrics, named for trackers.
@@ -188,12 +197,12 @@ class Run:
         resume.record_step(self.output_dir, self.state, plan.step)
         self.peak_memory_bytes = max(self.peak_memory_bytes, peak_memory_bytes)
         self.events.emit(
-            "step", step=plan.step, epoch=plan.epoch, learning_rate=rate, **asdict(result),
+            "step", step=plan.step, epoch=round(epoch, 6), learning_rate=rate, **asdict(result),
             tokens_per_s=round(pace.last_tokens_per_s, 2), peak_memory_bytes=self.peak_memory_bytes,
         )  # fmt: skip
         self.status.write(
             state="running", step=plan.step, total=num_steps, loss=result.loss, tokens_per_s=pace.tokens_per_s,
-            eta_s=pace.eta_s, cost_so_far=self.cost_so_far, message=self._doing,
+            eta_s=pace.eta_s, message=self._doing,
             patience_s=max(_MIN_PATIENCE_S, _STEPS_OF_PATIENCE * pace.mean_step_s),
         )  # fmt: skip
         return {
@@ -201,14 +210,8 @@ class Run:
             "train/grad_norm": result.grad_norm,
             "train/learning_rate": rate,
             "train/tokens_per_s": pace.last_tokens_per_s,
-            "train/epoch": float(plan.epoch),
+            "train/epoch": epoch,
         }
-
-    @property
-    def cost_so_far(self) -> float | None:
-        """Dollars of this attempt, where the hourly rate is known."""
-        rate = self.config.hourly_rate
-        return None if rate is None else round(rate * self.elapsed_s / 3600, 4)
 
     def record_validation(self, step: int, loss: float) -> None:
         """Record a validation loss."""
@@ -276,7 +279,7 @@ class Run:
         crash_loop = exit_code == EXIT_CRASH_LOOP
         text = str(problem) or type(problem).__name__
         if hasattr(self, "state") and not crash_loop:
-            resume.record_failure(self.output_dir, self.state, text)
+            resume.record_failure(self.output_dir, self.state, text, code)
         self.status.write(state="crash-loop" if crash_loop else "failed", exit_code=exit_code, message=text, eta_s=None)
         self.events.emit("crash-loop" if crash_loop else "failure", code=code, exit_code=exit_code, message=text)
         notify(self.output_dir, "failure")
@@ -292,4 +295,4 @@ def _attempts_so_far(output_dir: Path) -> int:
 
 def _command() -> str:
     """The command that starts, and goes on with, this run; the launcher may know a better one."""
-    return os.environ.get("WEATHERMAN_COMMAND") or shlex.join(["weatherman", *sys.argv[1:]])
+    return os.environ.get("WEATHERMAN_COMMAND") or own_command(*sys.argv[1:])

@@ -9,6 +9,7 @@ from pathlib import Path
 from weatherman import messages
 from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED
 from weatherman.progress import format_duration
+from weatherman.run.spending import money
 from weatherman.run.status import ENDED, RunStatus, latest_run, read_status
 
 __all__ = ["RunStatus", "latest_run", "read_status", "show_status", "status_lines"]
@@ -71,10 +72,12 @@ def status_lines(status: RunStatus) -> list[str]:
         f"loss {status.loss:.4f}" if status.loss is not None else "",
         f"{status.tokens_per_s:.0f} tokens/s" if status.tokens_per_s is not None else "",
         f"{format_duration(status.eta_s)} left" if status.eta_s is not None else "",
-        f"${status.cost_so_far:.2f} so far" if status.cost_so_far is not None else "",
+        f"cost so far {money(status.hourly_rate, status.busy_s / 3600)}" if status.hourly_rate is not None else "",
     ]
     if any(facts):
         lines.append(" · ".join(fact for fact in facts if fact))
+    if status.budget:
+        lines.append(f"Budget: {status.budget}")
     if status.message:
         lines.append(f"It said: {status.message}")
     lines.append(f"Last verified checkpoint: {status.last_verified_checkpoint or 'none yet'}")

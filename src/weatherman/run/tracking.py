@@ -1,4 +1,4 @@
-"""Experiment trackers behind one small face: wandb, trackio, or none. A tracker's failure never stops a run.
+"""Experiment trackers behind one small face. A tracker's failure never stops a run.
 
 The run's own record is `events.jsonl`; a tracker is a copy of it for people.
 """
@@ -6,19 +6,20 @@ The run's own record is `events.jsonl`; a tracker is a copy of it for people.
 from __future__ import annotations
 
 import os
-import socket
 import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Literal, Protocol
-from urllib.parse import urlparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from weatherman import messages
+from weatherman.errors import EXIT_FAILED
+from weatherman.run.stop import StopNow, StopRequest
+from weatherman.run.trackers import OPENERS, Opened, Rows, Wanted, install_advice, missing_package
 
-_CONNECT_TIMEOUT_S = 3.0
+CHECKED_VARIABLE = "WEATHERMAN_CHECKED"  # set by the launcher: preflight has told already what is missing
 _LOG_PATIENCE_S = 60.0
 _FINISH_PATIENCE_S = 120.0
-_DEFAULT_WANDB_URL = "https://api.wandb.ai"
+_LEAVING_PATIENCE_S = 3.0
 
 
 class Tracker(Protocol):
@@ -26,41 +27,57 @@ class Tracker(Protocol):
 
     @property
     def url(self) -> str | None:
-        """Where a person can look, if anywhere."""
+        """The run's page, if there is one."""
+
+    @property
+    def command(self) -> str | None:
+        """What shows this run beside the others, if a command does."""
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Send one step's metrics."""
 
-    def finish(self, exit_code: int) -> None:
-        """Close the run."""
+    def log_table(self, step: int, name: str, rows: Rows) -> None:
+        """Send rows of text, by column."""
+
+    def finish(self, exit_code: int, *, at_once: bool = False) -> None:
+        """Close the run; `at_once` waits for seconds only."""
 
 
 class NoTracker:
     """Sends nothing anywhere."""
 
     url: str | None = None
+    command: str | None = None
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Do nothing."""
 
-    def finish(self, exit_code: int) -> None:
+    def log_table(self, step: int, name: str, rows: Rows) -> None:
+        """Do nothing."""
+
+    def finish(self, exit_code: int, *, at_once: bool = False) -> None:
         """Do nothing."""
 
 
 class GuardedTracker:
     """Wraps a tracker's calls: the first failure is told, and the tracker is left alone from then on."""
 
-    def __init__(self, name: str, url: str | None, log: Callable[..., Any], finish: Callable[[int], Any]) -> None:
-        self.url = url
-        self._name, self._log, self._finish, self._broken = name, log, finish, False
+    def __init__(self, opened: Opened) -> None:
+        self.url, self.command = opened.url, opened.command
+        self._opened, self._broken = opened, False
 
     def log(self, step: int, metrics: dict[str, float]) -> None:
         """Send one step's metrics."""
-        self._guard(lambda: self._log(metrics, step=step), _LOG_PATIENCE_S)
+        self._guard(lambda: self._opened.log(step, metrics), _LOG_PATIENCE_S)
 
-    def finish(self, exit_code: int) -> None:
+    def log_table(self, step: int, name: str, rows: Rows) -> None:
+        """Send rows of text, by column; nothing where there are none."""
+        if rows:
+            self._guard(lambda: self._opened.log_table(step, name, rows), _LOG_PATIENCE_S)
+
+    def finish(self, exit_code: int, *, at_once: bool = False) -> None:
         """Close the run; what a lost server has not taken by then stays behind."""
-        self._guard(lambda: self._finish(exit_code), _FINISH_PATIENCE_S)
+        self._guard(lambda: self._opened.finish(exit_code), _LEAVING_PATIENCE_S if at_once else _FINISH_PATIENCE_S)
 
     def _guard(self, call: Callable[[], Any], patience_s: float) -> None:
         if self._broken:
@@ -81,93 +98,57 @@ class GuardedTracker:
             problems.append(TimeoutError(f"no answer for {patience_s:.0f} s"))
         if problems:
             self._broken = True
-            messages.warning(f"{self._name} failed ({problems[0]}); training goes on, events.jsonl has every metric.")
+            messages.warning(
+                f"{self._opened.name} failed ({problems[0]}); training goes on, events.jsonl has every metric."
+            )
 
 
-def reachable(url: str, timeout_s: float = _CONNECT_TIMEOUT_S) -> bool:
-    """Whether a TCP connection to the server of `url` can be made within `timeout_s` seconds."""
-    parts = urlparse(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        with socket.create_connection((parts.hostname or "", port), timeout=timeout_s):
-            return True
-    except (OSError, ValueError):
-        return False
+def usable_tracker(kind: str) -> str:
+    """The tracker that can be used; where its package is missing, say so and use none.
 
-
-def wandb_key_present() -> bool:
-    """Whether W&B can log in without asking: by environment or netrc."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    netrc = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
-    host = urlparse(os.environ.get("WANDB_BASE_URL", _DEFAULT_WANDB_URL)).hostname or ""
-    try:
-        return host in netrc.read_text()
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def wandb_mode() -> tuple[Literal["online", "offline", "disabled"], str]:
-    """Decide, without logging in, how W&B can run.
+    Args:
+        kind: a value of `report_to`.
 
     Returns:
-        ("online" | "offline" | "disabled", the reason).
+        `kind`, or "none".
     """
-    if (mode := os.environ.get("WANDB_MODE", "online")) != "online":
-        return ("disabled" if mode == "disabled" else "offline"), f"WANDB_MODE={mode}"
-    if not wandb_key_present():
-        return "offline", "no API key (set WANDB_API_KEY; get one at https://wandb.ai/authorize)"
-    url = os.environ.get("WANDB_BASE_URL", _DEFAULT_WANDB_URL)
-    if not reachable(url):
-        return "offline", f"{url} cannot be reached"
-    return "online", ""
+    missing = missing_package(kind)
+    if missing is None:
+        return kind
+    if not os.environ.get(CHECKED_VARIABLE):
+        messages.warning(f"{missing}. Hint: {install_advice(kind)}")
+    return "none"
 
 
-def start_tracker(
-    kind: str, *, project: str, run_name: str, run_id: str, folder: Path, config: dict[str, Any]
-) -> Tracker:
+def start_tracker(kind: str, wanted: Wanted) -> Tracker:
     """Open a tracker; the same `run_id` continues the same run after a resume.
 
     Args:
-        kind: "wandb", "trackio" or "none".
-        project: the tracker's project.
-        run_name: the run's name for people.
-        run_id: stable across resumes.
-        folder: where an offline tracker keeps its files.
-        config: logged with the run.
+        kind: "wandb", "trackio", "tensorboard" or "none".
+        wanted: what it is told of the run.
 
     Returns:
         The tracker; `NoTracker` with a warning if it cannot be opened.
     """
-    openers = {"wandb": _start_wandb, "trackio": _start_trackio}
-    if kind not in openers:
+    if kind not in OPENERS:
         return NoTracker()
     try:
-        return openers[kind](project, run_name, run_id, folder, config)
-    except Exception as problem:  # missing package, refused key, broken server: none of it may stop the run
+        opened = OPENERS[kind](wanted)
+    except Exception as problem:  # refused key, broken server, broken package: none of it may stop the run
         messages.warning(f"{kind} could not start ({problem}); training goes on, events.jsonl has every metric.")
         return NoTracker()
+    return GuardedTracker(opened) if opened else NoTracker()
 
 
-def _start_wandb(project: str, run_name: str, run_id: str, folder: Path, config: dict[str, Any]) -> Tracker:
-    mode, reason = wandb_mode()
-    if mode == "disabled":
-        return NoTracker()
-    if mode == "offline":
-        messages.warning(f"W&B runs offline: {reason}. Later: wandb sync {folder / 'wandb'}/offline-run-*")
-    import wandb
-
-    settings = wandb.Settings(init_timeout=20, console="off", silent=True, disable_git=True, x_disable_stats=False)
-    run = wandb.init(
-        project=project, name=run_name, id=run_id, resume="allow", dir=str(folder), config=config,
-        mode=mode, settings=settings,
-    )  # fmt: skip
-    return GuardedTracker("W&B", run.url or None, run.log, lambda code: run.finish(exit_code=code))
-
-
-def _start_trackio(project: str, run_name: str, run_id: str, folder: Path, config: dict[str, Any]) -> Tracker:
-    os.environ.setdefault("TRACKIO_DIR", str(folder / "trackio"))
-    import trackio
-
-    run = trackio.init(project=project, name=f"{run_name}-{run_id}", resume="allow", config=config, embed=False)
-    return GuardedTracker("trackio", None, run.log, lambda _code: run.finish())
+@contextmanager
+def closing(tracker: Tracker, stop: StopRequest) -> Iterator[Tracker]:
+    """Close a tracker with the run's exit code, however the run ends."""
+    try:
+        yield tracker
+    except StopNow as asked:
+        tracker.finish(asked.exit_code, at_once=True)
+        raise
+    except BaseException:
+        tracker.finish(EXIT_FAILED)
+        raise
+    tracker.finish(stop.exit_code)

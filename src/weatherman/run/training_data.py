@@ -6,14 +6,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from weatherman.config.schema import TrainingConfig
+from weatherman import messages
+from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.data.changes import Changes
+from weatherman.data.reading import Reading
+from weatherman.errors import WeathermanError
+from weatherman.models.adapter import frozen_facts_of, template_choice
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
-from weatherman.rendering.render import parse_reply, prompt_ids
-from weatherman.rendering.render_file import conversations_of, render_file
-from weatherman.rendering.templates import Template, choose_template
+from weatherman.rendering.choose import template_of_model
+from weatherman.rendering.fitted import fitted
+from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
+from weatherman.rendering.render_cache import RenderedFile
+from weatherman.rendering.render_file import conversations_of, hash_data, render_file, require_file
+from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
-from weatherman.steps.sampling import epoch_order, seeded_subset
+from weatherman.steps.sampling import epoch_order, split, subset_of_conversations
+
+
+@dataclass(frozen=True, slots=True)
+class DataIdentity:
+    """SHA-256 of what a run trains on: the training file, the chat template, the tokenizer.
+
+    An empty one is not known.
+    """
+
+    train: str
+    template: str
+    tokenizer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +45,11 @@ class TrainingData:
         validation: what the validation loss is taken over.
         num_dropped: conversations of the training file that are longer than `max_seq_length`.
         train_hash: SHA-256 of the training file.
-        validation_hash: SHA-256 of the validation file.
-        validation_path: the validation file.
+        validation_hash: SHA-256 of the validation file; of the training file where a share of it is held out.
+        held_out: the conversations of the validation file, or the share that is held out; none without either.
+        changes: what was changed to read the training file, by kind.
+        validation_changes: the same of the validation file.
+        num_validation_dropped: conversations of the validation file that are too long.
         personas: whose conversations are taken; empty for all.
         template: the chat template.
         tokenizer: its tokenizer.
@@ -37,20 +60,27 @@ class TrainingData:
     num_dropped: int
     train_hash: str
     validation_hash: str
-    validation_path: Path
+    held_out: Sequence[Conversation]
+    changes: Changes
+    validation_changes: Changes
+    num_validation_dropped: int
     personas: Sequence[str]
     template: Template
     tokenizer: TextTokenizer
 
     @property
+    def identity(self) -> DataIdentity:
+        """What the data is told by."""
+        return DataIdentity(self.train_hash, self.template.hash, self.tokenizer.hash)
+
+    @property
     def stop_token_ids(self) -> list[int]:
         """The tokens that end a generated turn."""
-        return [self.tokenizer.special(self.template.stop_token)]
+        return stop_ids(self.template, self.tokenizer)
 
     def held_out_conversations(self, seed: int) -> list[Conversation]:
         """The chosen conversations of the validation file, in an order that depends on `seed` alone."""
-        conversations = list(conversations_of(self.validation_path, self.personas))
-        return [conversations[index] for index in epoch_order(len(conversations), seed, 0)]
+        return [self.held_out[index] for index in epoch_order(len(self.held_out), seed, 0)]
 
     def encode(self, conversation: Conversation) -> list[int]:
         """Token ids that ask for the assistant's next turn."""
@@ -73,30 +103,82 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
     Raises:
         WeathermanError: a file is missing or wrong, or nothing is left to train on.
     """
-    place = model_folder(config.model_name_or_path)
-    tokenizer = load_tokenizer(place, config.model_revision)
-    template = choose_template(config.chat_template, tokenizer.has)
-    rendered = [
-        render_file(
+    template, tokenizer = _speech(config)
+    reading = Reading(config.data_format, config.train_on)
+
+    def rendered(path: str) -> RenderedFile:
+        return render_file(
             Path(path),
             template,
             tokenizer,
             max_seq_length=config.max_seq_length,
             too_long=config.too_long,
             personas=config.personas,
+            reading=reading,
+            text_beside_calls=config.text_beside_calls,
             cache_folder=cache_folder() / "rendered",
         )
-        for path in (config.train_file, config.validation_file)
-    ]
-    train, validation = rendered
+
+    whole = rendered(config.train_file)
+    if config.validation_file is None:
+        train, validation = split(whole.examples, config.validation_share, config.seed)
+        other, sources = RenderedFile((), (), 0, whole.data_hash), {one.source for one in validation}
+        place = config.train_file if validation else None
+    else:
+        other = rendered(config.validation_file)
+        train, validation, sources, place = list(whole.examples), list(other.examples), None, config.validation_file
+    held_out = [] if place is None else list(conversations_of(Path(place), config.personas, reading))
     return TrainingData(
-        train=seeded_subset(train.examples, config.max_train_examples, config.seed),
-        validation=seeded_subset(validation.examples, config.max_eval_examples, config.seed),
-        num_dropped=len(train.dropped),
-        train_hash=train.data_hash,
-        validation_hash=validation.data_hash,
-        validation_path=Path(config.validation_file),
+        train=subset_of_conversations(train, config.max_train_examples, config.seed),
+        validation=subset_of_conversations(validation, config.max_eval_examples, config.seed),
+        num_dropped=len(whole.dropped),
+        train_hash=whole.data_hash,
+        validation_hash=other.data_hash,
+        held_out=[
+            fitted(one, template, config.text_beside_calls, Changes())
+            for one in held_out
+            if sources is None or one.source in sources
+        ],
+        changes=Changes(whole.changes),
+        validation_changes=Changes(other.changes),
+        num_validation_dropped=len(other.dropped),
         personas=config.personas,
         template=template,
         tokenizer=tokenizer,
     )
+
+
+def require_files(config: TrainingConfig) -> None:
+    """Refuse a configuration whose data is not there, before anything is made for the run.
+
+    Raises:
+        WeathermanError: a file is missing.
+    """
+    for path in (config.train_file, config.validation_file):
+        if path is not None:
+            require_file(Path(path))
+
+
+def identify_data(config: TrainingConfig) -> DataIdentity:
+    """The identity of the data that `load_training_data` would load, without rendering it.
+
+    Template and tokenizer are left empty, with a warning, where the base model is no longer at hand.
+
+    Raises:
+        WeathermanError: the training file cannot be read.
+    """
+    require_file(Path(config.train_file))
+    train = hash_data(Path(config.train_file))
+    try:
+        template, tokenizer = _speech(config)
+    except WeathermanError as problem:
+        messages.warning(f"Whether template and tokenizer are the same cannot be known: {problem}")
+        return DataIdentity(train, "", "")
+    return DataIdentity(train, template.hash, tokenizer.hash)
+
+
+def _speech(config: TrainingConfig) -> tuple[Template, TextTokenizer]:
+    place = model_folder(config.model_name_or_path)
+    tokenizer = load_tokenizer(place, config.model_revision)
+    choice = template_choice(resolved(config), frozen_facts_of(Path(config.output_dir)))
+    return template_of_model(choice, place, config.model_revision, tokenizer), tokenizer

@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from weatherman.records import Rendered
-from weatherman.steps.sampling import step_plans, steps_per_epoch
+from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch
 
 NO_PARENT = -1
+SHARES_NOTHING = 2**31  # as `min_shared_tokens`: each example is a branch of its own
 MIN_SHARED_TOKENS = 16  # a shorter shared run costs more as a segment of its own than it saves
 MIN_SHARE_FACTOR = 1.05
 _SAMPLED_STEPS = 12
@@ -215,7 +216,7 @@ def decide_sharing(examples: Sequence[Rendered], batch_size: int, seed: int) -> 
         Whether a step's prefix tree saves enough (a share factor of at least `MIN_SHARE_FACTOR`), and the share
         factor: effective tokens per computed token over the sampled steps of the first epoch.
     """
-    num_steps = steps_per_epoch(len(examples), batch_size)
+    num_steps = steps_per_epoch(num_conversations(examples), batch_size)
     num_effective = num_computed = 0
     for step in np.unique(np.linspace(1, num_steps, min(num_steps, _SAMPLED_STEPS)).astype(int)):
         (plan,) = step_plans(examples, batch_size=batch_size, seed=seed, first_step=int(step), last_step=int(step))

@@ -9,8 +9,9 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 TEMPORARY = re.compile(r"\..+\.\d+\.\d+\.tmp")  # the names that `write_atomic` gives to its temporary files
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS}
@@ -81,6 +82,25 @@ def write_atomic(path: Path, data: bytes, *, durable: bool = True) -> None:
         raise
     if durable:
         fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def text_written_atomically(path: Path) -> Iterator[TextIO]:
+    """A text file to write line by line, which replaces `path` when the block ends well, and else leaves nothing.
+
+    Raises:
+        OSError: it could not be written; the old content is still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{next(_counter)}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        fsync_file(temporary)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
 
 
 def to_json(value: Any) -> bytes:

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 from weatherman import __version__
+from weatherman.tools.source import ToolError
 from weatherman.weather.dataset.chat import day_label
 from weatherman.weather.dataset.climate import DIRECTIONS
-from weatherman.weather.source import SourceError
 
 _TIMEOUT_S = 10.0
 _MAX_BYTES = 2**20
@@ -55,7 +55,7 @@ class LiveWeather:
     """
 
     name = "open-meteo"
-    label = "Open-Meteo (live)"
+    label = "weather of Open-Meteo (live)"
 
     def __init__(
         self,
@@ -101,18 +101,18 @@ class LiveWeather:
                 found = json.loads(response.read(_MAX_BYTES + 1))
         except HTTPError as problem:
             name = {400: "bad_request", 429: "rate_limited"}.get(problem.code, "service_unavailable")
-            raise SourceError(name, f"the weather service answered with status {problem.code}") from problem
+            raise ToolError(name, f"the weather service answered with status {problem.code}") from problem
         except TimeoutError as problem:
-            raise SourceError("timeout", f"no response after {self._timeout_s:g} s") from problem
+            raise ToolError("timeout", f"no response after {self._timeout_s:g} s") from problem
         except (URLError, OSError, http.client.HTTPException) as problem:
             reason = getattr(problem, "reason", problem)
             if isinstance(reason, TimeoutError):
-                raise SourceError("timeout", f"no response after {self._timeout_s:g} s") from problem
-            raise SourceError("connection_failed", f"the weather service cannot be reached: {reason}") from problem
+                raise ToolError("timeout", f"no response after {self._timeout_s:g} s") from problem
+            raise ToolError("connection_failed", f"the weather service cannot be reached: {reason}") from problem
         except (ValueError, RecursionError) as problem:
-            raise SourceError("bad_response", "the weather service sent something else than JSON") from problem
+            raise ToolError("bad_response", "the weather service sent something else than JSON") from problem
         if not isinstance(found, dict):
-            raise SourceError("bad_response", "the weather service sent something else than an object")
+            raise ToolError("bad_response", "the weather service sent something else than an object")
         return found
 
 

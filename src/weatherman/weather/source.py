@@ -14,24 +14,18 @@ from typing import Any, Protocol
 from weatherman.system.fingerprint import hash_text
 from weatherman.weather.dataset.chat import forecast_result, place_result, weather_result
 from weatherman.weather.dataset.climate import Weather, current_weather, forecast, spanning
-from weatherman.weather.dataset.gazetteer import City, cities, namesakes
+from weatherman.weather.dataset.gazetteer import City, all_places
 
-_MAX_PLACES = 5
 _NEAR_DEGREES = 1.0
+_COUNTRIES = {
+    "uk": "united kingdom", "great britain": "united kingdom", "us": "united states", "usa": "united states",
+}  # fmt: skip
 _HOURS_PER_DEGREE = 1 / 15
 _MINUTES_STEP = 15
 
 
-class SourceError(Exception):
-    """The source has no answer; `result` is what the tool returns instead."""
-
-    def __init__(self, error: str, message: str) -> None:
-        super().__init__(message)
-        self.result = {"error": error, "message": message}
-
-
 class WeatherSource(Protocol):
-    """What executes the three weather tools; each method returns the tool's JSON result or raises `SourceError`."""
+    """What executes the three weather tools; each method returns the tool's JSON result or raises `ToolError`."""
 
     @property
     def name(self) -> str:
@@ -63,17 +57,19 @@ class MadeUpWeather:
     """
 
     name = "made-up"
-    label = "made up for the place and the season (offline); not the real weather"
+    label = "weather made up for the place and the season (offline); not the real weather"
 
     def __init__(self, now: Callable[[], datetime.datetime] = _utc_now) -> None:
         self._now = now
 
     def geocode_location(self, city: str, country: str = "") -> dict[str, Any]:
-        """The gazetteer's places of that name, the largest first; `country` may also be a region."""
+        """All of the gazetteer's places of that name, the most populous first; `country` may also be a region."""
         found = _by_name().get(_plain(city.split(",")[0]), ())
         limit = _plain(country or ",".join(city.split(",")[1:]))
-        chosen = [place for place in found if not limit or limit in (_plain(place.country), _plain(place.region))]
-        return place_result(*chosen[:_MAX_PLACES])
+        limit = _COUNTRIES.get(limit, limit)
+        return place_result(
+            *(place for place in found if not limit or limit in (_plain(place.country), _plain(place.region)))
+        )
 
     def get_current_weather(self, latitude: float, longitude: float) -> dict[str, Any]:
         """The weather at the place's mean solar time."""
@@ -106,19 +102,14 @@ def _place(latitude: float, longitude: float) -> City:
         across = (place.longitude - longitude) * math.cos(math.radians(latitude))
         return math.hypot(place.latitude - latitude, across)
 
-    nearest = min(_all_places(), key=distance)
+    nearest = min(all_places(), key=distance)
     return nearest if distance(nearest) < _NEAR_DEGREES else City("", "", "", latitude, longitude, 0)
-
-
-@lru_cache(maxsize=1)
-def _all_places() -> tuple[City, ...]:
-    return (*cities(), *(place for places in namesakes().values() for place in places))
 
 
 @lru_cache(maxsize=1)
 def _by_name() -> dict[str, tuple[City, ...]]:
     found: dict[str, list[City]] = defaultdict(list)
-    for place in _all_places():
+    for place in all_places():
         found[_plain(place.name)].append(place)
     return {name: tuple(sorted(places, key=lambda place: -place.population)) for name, places in found.items()}
 

@@ -60,7 +60,7 @@ def test_every_time_the_same_bits() -> None:
 
 
 def test_workers_work_at_the_same_time_with_their_share_of_the_threads() -> None:
-    meet, before = threading.Barrier(2, timeout=30), torch.get_num_threads()
+    meet, before = threading.Barrier(2, timeout=300), torch.get_num_threads()
 
     def task() -> tuple[int, bool]:
         meet.wait()  # only if both are there

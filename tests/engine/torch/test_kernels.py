@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from torch_models_for_tests import TinyModel, assert_same, conversations, forests
 from weatherman.engine.attention_choice import choose_attention
+from weatherman.engine.pass_layout import PassLayout, lay_out
 from weatherman.engine.torch import sdpa as torch_sdpa
-from weatherman.engine.torch.attention import TREE_ATTENTION, PassLayout, TrunkLayer, lay_out
+from weatherman.engine.torch.attention import TREE_ATTENTION, ScoreRule, TrunkLayer
 from weatherman.engine.torch.flash import key_places
 from weatherman.engine.torch.flex import FlexTree, subtree_ends
 from weatherman.engine.torch.kernels import prepare_kernel
@@ -102,6 +103,37 @@ def test_kernels_agree_with_the_definition(layout: PassLayout, kernel: Any, flas
     with torch.no_grad():
         found = prepared.attend(query, key, value, past, None)
     torch.testing.assert_close(found, reference(layout, query, key, value, past), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kernel", ["sdpa", "flex"])
+@pytest.mark.parametrize("rule", [ScoreRule(1), ScoreRule(5, 2.0), ScoreRule(33), ScoreRule(None, 2.0)])
+def test_windows_by_depth_and_soft_caps_agree_with_the_definition(
+    layout: PassLayout, kernel: Any, rule: ScoreRule
+) -> None:
+    query, key, value, past = tensors(layout)
+    with torch.no_grad():
+        found = prepare_kernel(kernel, layout, HEADS // GROUPS, torch.float32, CPU).attend(
+            query, key, value, past, None, rule
+        )
+    depths = [
+        layout.num_past_tokens + sum(layout.lengths[above] for above in layout.ancestors[place]) + token
+        for place, length in enumerate(layout.lengths)
+        for token in range(length)
+    ]
+    query_depth, key_depth = torch.tensor(depths), torch.tensor([*range(layout.num_past_tokens), *depths])
+    keys, values = (
+        torch.cat([*(getattr(trunk, name) for trunk in past), own], dim=2).repeat_interleave(HEADS // GROUPS, dim=1)
+        for name, own in (("key", key), ("value", value))
+    )
+    scores = query @ keys.transpose(2, 3) / HEAD_DIM**0.5
+    if rule.softcap is not None:
+        scores = rule.softcap * torch.tanh(scores / rule.softcap)
+    allowed = visible(layout)
+    if rule.window is not None:
+        allowed &= query_depth[:, None] - key_depth < rule.window
+    expected = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1) @ values
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def padded_to(mask: BlockMask, num_keys: int) -> torch.Tensor:

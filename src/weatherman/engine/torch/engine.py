@@ -12,14 +12,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
 
 from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
+from weatherman.engine.stateless import stateless_seed
 from weatherman.engine.token_budget import HELD_PASSES, choose_workers
 from weatherman.engine.torch.attention import PADDED_ATTENTION, TREE_ATTENTION
 from weatherman.engine.torch.crew import Crew
 from weatherman.engine.torch.device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
-from weatherman.engine.torch.dropout import replace_lora_dropout, stateless_seed
+from weatherman.engine.torch.dropout import replace_lora_dropout
 from weatherman.engine.torch.fast_layers import speed_up
 from weatherman.engine.torch.fast_lora import MergedLora
 from weatherman.engine.torch.generate import generate
@@ -48,22 +50,26 @@ class TorchEngine:
         config: the run's configuration.
         sharing: compute shared prefixes once (the prefix tree); otherwise padded batches.
         stop_token_ids: tokens that end a generated turn.
+        base: a model that is loaded already; by default the configuration's is read.
     """
 
-    def __init__(self, config: TrainingConfig, *, sharing: bool, stop_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self,
+        config: TrainingConfig,
+        *,
+        sharing: bool,
+        stop_token_ids: Sequence[int],
+        base: PreTrainedModel | None = None,
+    ) -> None:
         if config.num_threads:
             torch.set_num_threads(config.num_threads)
         self._config = config
         self._stop_token_ids = list(stop_token_ids)
         self._device = choose_device(config.device)
         dtype = choose_dtype(config.dtype, self._device)
-        base = load_model(config.model_name_or_path, config.model_revision, dtype, self._device)
-        if sharing and getattr(base.config, "sliding_window", None):
-            raise WeathermanError(
-                "model.sliding-window",
-                f"{config.model_name_or_path} uses a sliding attention window, which a prefix tree does not support.",
-                "set sharing: off.",
-            )
+        base = base or load_model(config.model_name_or_path, config.model_revision, dtype, self._device)
+        if sharing:
+            _refuse_sliding_window(base, config.model_name_or_path)
         self._model = add_adapter(base, config)
         self._causal = base
         dropout = replace_lora_dropout(self._model, config.lora_dropout) if sharing and config.lora_dropout else None
@@ -72,13 +78,13 @@ class TorchEngine:
         if self._merged and sharing:
             speed_up(self._model, self._merged)
         budget = config.max_tokens_per_chunk or choose_token_budget(
-            self._device, dtype, base.config, checkpointing=config.gradient_checkpointing
+            self._device, dtype, base.config, checkpointing=config.recomputes
         )
         kernel = choose_kernel(config.attn_implementation, self._device)
         crew = self._crew(budget) if sharing else None
         self._pass_tokens = budget // crew.num_workers if crew else budget  # workers share the budget
         self._network = Network.of(base, kernel=kernel, dropout=dropout, seed=config.seed, crew=crew)
-        if config.gradient_checkpointing:
+        if config.recomputes:
             base.gradient_checkpointing_enable({"use_reentrant": False})
         self._parameters = [parameter for _, parameter in trainable(self._model)]
         self._optimizer = self._new_optimizer()
@@ -94,6 +100,7 @@ class TorchEngine:
             num_parameters=sum(p.numel() for p in self._model.parameters() if not p.requires_grad),
             num_trainable_parameters=sum(p.numel() for p in self._parameters),
             max_tokens_per_chunk=budget,
+            recomputes=config.recomputes,
         )
 
     @property
@@ -165,14 +172,14 @@ class TorchEngine:
         num_threads = torch.get_num_threads()
         num_workers = choose_workers(
             merges=self._merged is not None,
-            checkpointing=self._config.gradient_checkpointing,
+            checkpointing=self._config.recomputes,
             budget=budget,
             num_threads=num_threads,
         )
         return Crew.of(num_workers, num_threads)
 
     def _cut(self, tree: PrefixTree) -> list[Pass]:
-        held = None if self._config.gradient_checkpointing else HELD_PASSES * self._pass_tokens
+        held = None if self._config.recomputes else HELD_PASSES * self._pass_tokens
         return plan_passes(tree, self._pass_tokens, held)
 
     def _padded_step(self, plan: StepPlan) -> tuple[float, int]:
@@ -257,3 +264,12 @@ class TorchEngine:
         else:
             with self._model.disable_adapter():
                 yield
+
+
+def _refuse_sliding_window(base: PreTrainedModel, name: str) -> None:
+    if getattr(base.config, "sliding_window", None):
+        raise WeathermanError(
+            "model.sliding-window",
+            f"{name} uses a sliding attention window, which a prefix tree does not support.",
+            "set sharing: off.",
+        )

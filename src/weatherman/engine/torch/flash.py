@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weatherman.engine.torch.attention import PLAIN, PassLayout, ScoreRule, TrunkLayer
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import PLAIN, ScoreRule, TrunkLayer
 from weatherman.errors import WeathermanError
 
 
@@ -94,7 +95,7 @@ class FlashTree:
 
 def _limits(rule: ScoreRule) -> dict[str, Any]:
     """The kernel's arguments for a window (tokens to the left of a query, aligned as `causal` is) and a soft cap."""
-    window = {} if rule.window is None else {"window_size": (rule.window - 1, 0)}
+    window: dict[str, Any] = {} if rule.window is None else {"window_size": (rule.window - 1, 0)}
     return window if rule.softcap is None else {**window, "softcap": rule.softcap}
 
 

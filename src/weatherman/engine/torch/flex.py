@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from weatherman.engine.torch.attention import PLAIN, PassLayout, ScoreRule, TrunkLayer
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import PLAIN, ScoreRule, TrunkLayer
 
 BLOCK_TOKENS = 128
 
@@ -93,9 +94,11 @@ class FlexTree:
         depth = torch.zeros(num_keys, dtype=torch.int32, device=self.device)
         depth[:num_real_keys] = torch.from_numpy(key_depths(self.layout, num_padded)).to(self.device)
 
+        limit = num_keys if window is None else window
+
         def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
             padding = query >= self.layout.num_tokens  # a row without a key would be not a number
-            return visible(batch, head, query, key) & (padding | (depth[query] - depth[key] < window))
+            return visible(batch, head, query, key) & (padding | (depth[query] - depth[key] < limit))
 
         rule = visible if window is None else near
         return create_block_mask(rule, None, None, num_padded, num_keys, device=self.device, BLOCK_SIZE=BLOCK_TOKENS)

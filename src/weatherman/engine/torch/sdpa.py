@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from weatherman.engine.torch.attention import PLAIN, PassLayout, ScoreRule, TrunkLayer
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import PLAIN, ScoreRule, TrunkLayer
 
 QUERY_BLOCK_TOKENS = 128
 
@@ -23,7 +24,7 @@ QUERY_BLOCK_TOKENS = 128
 class BlockMask:
     """The keys `first_key` .. `end_key` - 1 of a segment's path that a block looks at, and what is added to its scores.
 
-    `added` [R * b, L] is 0 where a key is seen, else -inf; a window leaves out the keys that no query of the block sees.
+    `added` [R * b, L] is 0 where a key is seen, else -inf; a window leaves out keys that no query of the block sees.
     """
 
     first_key: int

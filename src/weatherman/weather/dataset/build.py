@@ -12,7 +12,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from weatherman.weather.dataset.chat import Chat, compact
+from weatherman.tools.source import compact
+from weatherman.weather.dataset.chat import Chat
 from weatherman.weather.dataset.personas import wordings
 from weatherman.weather.dataset.plan import Slot, plan_slots
 from weatherman.weather.dataset.scenarios.writers import WRITERS

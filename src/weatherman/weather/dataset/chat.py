@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from datetime import date
 from random import Random
 from typing import Any
 
+from weatherman.tools.source import compact
 from weatherman.weather.dataset.climate import Day, Weather
 from weatherman.weather.dataset.gazetteer import City
 
@@ -21,11 +21,6 @@ _ID_WORDS = re.findall(
     "...",
     "airsunskyiceraynetkeymaploginkjetvanhubrowfitmixsetdayageartactrunflyboxpenkitgemarcpinrimdotionredoldbignewhotown",
 )
-
-
-def compact(value: Any) -> str:
-    """JSON without spaces."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def place_result(*cities: City) -> dict[str, Any]:

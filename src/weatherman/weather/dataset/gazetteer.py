@@ -39,7 +39,7 @@ class City:
 
 
 @lru_cache(maxsize=1)
-def _places() -> tuple[tuple[City, ...], dict[str, tuple[City, ...]]]:
+def _places() -> tuple[tuple[City, ...], dict[str, tuple[City, ...]], tuple[City, ...]]:
     main: list[City] = []
     twins: dict[str, list[City]] = defaultdict(list)
     with _FILE.open(encoding="utf-8", newline="") as file:
@@ -54,7 +54,8 @@ def _places() -> tuple[tuple[City, ...], dict[str, tuple[City, ...]]]:
                 twins[city.name].append(city)
     names = Counter(city.name for city in main)
     unique = tuple(city for city in main if names[city.name] == 1 and city.name not in twins)
-    return unique, {name: tuple(cities) for name, cities in twins.items()}
+    every = dict.fromkeys([*main, *(city for cities in twins.values() for city in cities)])
+    return unique, {name: tuple(cities) for name, cities in twins.items()}, tuple(every)
 
 
 def cities() -> tuple[City, ...]:
@@ -65,6 +66,11 @@ def cities() -> tuple[City, ...]:
 def namesakes() -> dict[str, tuple[City, ...]]:
     """Names shared by several places, with those places."""
     return _places()[1]
+
+
+def all_places() -> tuple[City, ...]:
+    """Every place, each once: also those that the builder leaves out since another large place has the same name."""
+    return _places()[2]
 
 
 class CityPool:
