@@ -33,6 +33,7 @@ TAGS = (
     "PLAN",
     "STATUS",
     "EXPORT",
+    "TEMPLATE",
 )
 _VERDICTS = {
     "success": ("✅ SUCCESS:", "32"),

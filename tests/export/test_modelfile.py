@@ -15,11 +15,13 @@ import pytest
 
 from jinja_text import jinja_text
 from tasks_for_tests import weather_task
+from tokenizers_for_tests import smollm2
 from weatherman.data.read import read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.export.modelfile import modelfile, ollama_template
-from weatherman.export.template_parity import openai_messages
 from weatherman.records import Conversation, Message, ToolCall
+from weatherman.rendering.render import prompt_ids
+from weatherman.rendering.shape import server_messages
 from weatherman.rendering.template import to_json
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, Template
 from weatherman.task.task import Persona, SystemPrompt
@@ -45,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rendered(folder: Path, template: str, conversations: list[Conversation]) -> dict[str, Any]:
-    cases = [{"messages": openai_messages(c.messages), "tools": list(c.tools)} for c in conversations]
+    cases = [{"messages": server_messages(c.messages), "tools": list(c.tools)} for c in conversations]
     text = json.dumps({"template": template, "cases": cases})
     done = subprocess.run([str(renderer(folder))], input=text, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -65,7 +67,7 @@ def prompts(count: int) -> list[Conversation]:
 
 
 def text_of(template: Template, conversation: Conversation) -> str:
-    return "".join(piece.text for piece in template.prompt(conversation))
+    return smollm2().decode(prompt_ids(conversation, template, smollm2()))
 
 
 @needs_go
@@ -85,7 +87,7 @@ def test_mistral_for_ollama_spells_the_shipped_conversations(folder: Path) -> No
     chosen = [spaced_results(one) for one in prompts(300)]
     found = rendered(folder, ollama_template(MISTRAL_V3, WEATHER_TOOLS), chosen)
     assert found["texts"] == [
-        jinja_text(MISTRAL_V3.jinja, openai_messages(one.messages), list(one.tools)).removeprefix("<s>")
+        jinja_text(MISTRAL_V3.jinja, server_messages(one.messages), list(one.tools)).removeprefix("<s>")
         for one in chosen
     ]
     assert found["tag"].strip() == "[TOOL_CALLS] ["
@@ -117,7 +119,7 @@ def test_odd_conversations(folder: Path, template: Template) -> None:
     if template is SMOLLM2:
         assert texts == [text_of(template, one) for one in cases]
     else:
-        wanted = (jinja_text(template.jinja, openai_messages(c.messages), list(c.tools) or None) for c in cases)
+        wanted = (jinja_text(template.jinja, server_messages(c.messages), list(c.tools) or None) for c in cases)
         assert texts == [text.removeprefix("<s>") for text in wanted]
     (text,) = rendered(
         folder, ollama_template(template, WEATHER_TOOLS), [Conversation((Message("user", "x"),), (own,))]
@@ -172,7 +174,7 @@ def test_tools_of_any_task_are_spelled_as_trained(folder: Path, template: Templa
     if template is SMOLLM2:
         assert text == text_of(template, one)
     else:
-        assert text == jinja_text(template.jinja, openai_messages(one.messages), [SING]).removeprefix("<s>")
+        assert text == jinja_text(template.jinja, server_messages(one.messages), [SING]).removeprefix("<s>")
 
 
 def test_a_prompt_that_no_modelfile_can_hold_is_refused() -> None:

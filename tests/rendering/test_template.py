@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
@@ -13,13 +18,16 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from jinja_text import jinja_text
 from strategies import PLAIN_TEXT, RESULTS, rows
 from tokenizers_for_tests import mistral, mistral_reference, smollm2, smollm2_folder
+from weatherman.data.read import read_conversations
 from weatherman.data.validate import validate_row
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Message, ToolCall
-from weatherman.rendering.render import prompt_ids, render
-from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, TEMPLATES, choose_template
+from weatherman.rendering.render import prompt_ids, render, render_all
+from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, TEMPLATES, Template, choose_template
 from weatherman.system.fingerprint import hash_text
 from weatherman.weather.tools import WEATHER_TOOLS
+
+DATA = Path(__file__).parents[2] / "data" / "synthetic" / "final_validation.jsonl"
 
 many = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -55,8 +63,21 @@ def example() -> Conversation:
     return conversation({"messages": EXAMPLE, "tools": list(WEATHER_TOOLS)})
 
 
-def text_of(pieces: list[Any]) -> str:
-    return "".join(piece.text for piece in pieces)
+# The property tests spell control tokens in data on purpose.
+MISTRAL_TEXT, SMOLLM2_TEXT = replace(MISTRAL_V3, control_tokens="text"), replace(SMOLLM2, control_tokens="text")
+
+
+def view_texts(whole: Conversation, template: Template) -> list[str]:
+    """The views as their tokens spell them."""
+    tokenizer = smollm2() if template.name == "smollm2" else mistral()
+    return [tokenizer.decode(view.ids.tolist()) for view in render(whole, template, tokenizer)]
+
+
+def supervised(whole: Conversation, template: Template, view: int = 0) -> str:
+    """The supervised tokens of a view, spelled."""
+    tokenizer = smollm2() if template.name == "smollm2" else mistral()
+    example = render(whole, template, tokenizer)[view]
+    return tokenizer.decode(example.ids[example.mask].tolist())
 
 
 # --- Mistral v3 against mistral-common ------------------------------------------------------------------------------
@@ -77,8 +98,11 @@ def reference_ids(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | 
 def test_mistral_equals_the_reference_token_by_token_in_every_view(row: dict[str, Any]) -> None:
     messages = row["messages"]
     ends = [*[i for i, message in enumerate(messages) if message["role"] == "user"][1:], len(messages)]
-    views = render(conversation(row), MISTRAL_V3, mistral())
-    assert [view.ids.tolist() for view in views] == [reference_ids(messages[:end], row.get("tools")) for end in ends]
+    views = render(conversation(row), MISTRAL_TEXT, mistral())
+    expected = [reference_ids(messages[:end], row.get("tools")) for end in ends]
+    # Without tools and persona nothing moves: what the first turns see is the beginning of what the later ones see.
+    apart = [one for one in expected if not any(other[: len(one)] == one and other is not one for other in expected)]
+    assert [view.ids.tolist() for view in views] == apart
 
 
 @given(rows())
@@ -88,7 +112,7 @@ def test_mistral_prompt_is_what_the_reference_sends(row: dict[str, Any]) -> None
     for end in (i for i, message in enumerate(row["messages"]) if message["role"] == "assistant"):
         request = ChatCompletionRequest.from_openai(messages=row["messages"][:end], tools=row.get("tools"))
         expected = mistral_reference().encode_chat_completion(request).tokens
-        assert prompt_ids(Conversation(whole.messages[:end], whole.tools), MISTRAL_V3, mistral()) == expected
+        assert prompt_ids(Conversation(whole.messages[:end], whole.tools), MISTRAL_TEXT, mistral()) == expected
 
 
 @given(rows(PLAIN_TEXT, RESULTS))
@@ -104,7 +128,7 @@ def test_mistral_jinja_spells_what_the_reference_encodes(row: dict[str, Any]) ->
 
 def test_mistral_replaces_call_ids_it_does_not_take() -> None:
     row = json.loads(json.dumps({"messages": EXAMPLE, "tools": list(WEATHER_TOOLS)}).replace("abc123XYZ", "call_1"))
-    text = text_of(MISTRAL_V3.views(conversation(row))[0])
+    text = view_texts(conversation(row), MISTRAL_V3)[0]
     assert "call_1" not in text
     assert f'"id": "{hash_text("call_1")[:9]}"' in text
     assert f'"call_id": "{hash_text("call_1")[:9]}"' in text
@@ -115,16 +139,16 @@ def test_mistral_refuses_text_beside_calls() -> None:
     reply = Message("assistant", "Let me see.", (call,))
     both = Conversation((Message("user", "?"), reply), WEATHER_TOOLS, {}, "x.jsonl:3")
     with pytest.raises(WeathermanError, match=r"x\.jsonl:3: the mistral-v3 template cannot hold text and tool calls"):
-        MISTRAL_V3.views(both)
+        render(both, MISTRAL_V3, mistral())
 
 
 def test_mistral_has_one_view_per_user_turn_with_the_tools_before_its_last() -> None:
-    first, second = MISTRAL_V3.views(example())
-    assert text_of(first).startswith("<s>[AVAILABLE_TOOLS]")
-    assert text_of(first).endswith("[/TOOL_RESULTS]Yes, and wet.</s>")
-    assert text_of(second).startswith("<s>[INST]Rain in Oslo?[/INST][TOOL_CALLS]")
-    assert text_of(second).endswith("[/AVAILABLE_TOOLS][INST]You are dry.\n\nTomorrow?[/INST]Wetter.</s>")
-    assert [piece.text for piece in second if piece.supervised] == ["Wetter.", "</s>"]
+    first, second = view_texts(example(), MISTRAL_V3)
+    assert first.startswith("<s>[AVAILABLE_TOOLS]")
+    assert first.endswith("[/TOOL_RESULTS]Yes, and wet.</s>")
+    assert second.startswith("<s>[INST]Rain in Oslo?[/INST][TOOL_CALLS]")
+    assert second.endswith("[/AVAILABLE_TOOLS][INST]You are dry.\n\nTomorrow?[/INST]Wetter.</s>")
+    assert supervised(example(), MISTRAL_V3, view=1) == "Wetter.</s>"
 
 
 # --- SmolLM2 against transformers -----------------------------------------------------------------------------------
@@ -151,9 +175,10 @@ def hf_smollm2() -> Any:
 def test_smollm2_jinja_gives_the_same_text(row: dict[str, Any]) -> None:
     whole = conversation(row)
     text = jinja_text(SMOLLM2.jinja, decoded(row["messages"]), row.get("tools"))
-    assert text.removesuffix("\n") == text_of(SMOLLM2.views(whole)[0])
+    assert [text.removesuffix("\n")] == view_texts(whole, SMOLLM2_TEXT)
     prompt = jinja_text(SMOLLM2.jinja, decoded(row["messages"][:-1]), row.get("tools"), add_generation_prompt=True)
-    assert prompt == text_of(SMOLLM2.prompt(Conversation(whole.messages[:-1], whole.tools)))
+    ids = prompt_ids(Conversation(whole.messages[:-1], whole.tools), SMOLLM2_TEXT, smollm2())
+    assert prompt == smollm2().decode(ids)
 
 
 def test_smollm2_jinja_gives_the_same_tokens_in_transformers(hf_smollm2: Any) -> None:
@@ -173,27 +198,26 @@ def test_smollm2_jinja_gives_the_same_tokens_in_transformers(hf_smollm2: Any) ->
 
 
 def test_smollm2_puts_tools_before_the_persona_and_text_before_calls() -> None:
-    text = text_of(SMOLLM2.views(example())[0])
+    (text,) = view_texts(example(), SMOLLM2)
     assert text.startswith(
         '<|im_start|>system\nYou can call these tools:\n{"type": "function", "function": {"name": "geo'
     )
     assert text.index("get_forecast") < text.index("You are dry.<|im_end|>") < text.index("Rain in Oslo?")
     calls = (ToolCall("a", "f", {"x": 1}), ToolCall("b", "g", {}))
     both = Conversation((Message("user", "?"), Message("assistant", " Let me see. ", calls)))
-    assert [piece.text for piece in SMOLLM2.views(both)[0] if piece.supervised] == [
+    assert supervised(both, SMOLLM2) == (
         'Let me see.\n<tool_call>\n{"name": "f", "arguments": {"x": 1}}\n</tool_call>\n'
-        '<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call>',
-        "<|im_end|>",
-    ]
+        '<tool_call>\n{"name": "g", "arguments": {}}\n</tool_call><|im_end|>'
+    )
     blank = Conversation((Message("user", "?"), Message("assistant", " ", calls[:1])))
-    assert SMOLLM2.views(blank)[0][-2].text.startswith("<tool_call>")
+    assert supervised(blank, SMOLLM2).startswith("<tool_call>")
 
 
 def test_rows_of_one_persona_share_the_prefix_byte_for_byte() -> None:
     system = EXAMPLE[0]
     for template in (SMOLLM2,):
         texts = [
-            text_of(template.views(conversation({"messages": [system, *turns], "tools": list(WEATHER_TOOLS)}))[0])
+            view_texts(conversation({"messages": [system, *turns], "tools": list(WEATHER_TOOLS)}), template)[0]
             for turns in (EXAMPLE[1:], EXAMPLE[5:])
         ]
         end = texts[0].index("Rain in Oslo?")
@@ -204,16 +228,27 @@ def test_rows_of_one_persona_share_the_prefix_byte_for_byte() -> None:
 # --- both -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_version_is_raised_when_the_pieces_change() -> None:
-    """Runs and caches know a template by its hash: whoever changes these pieces raises `version`, then these hashes."""
-    pieces = {
-        name: hash_text(*(f"{p.text}|{p.special}|{p.supervised}" for view in template.views(example()) for p in view))
-        for name, template in TEMPLATES.items()
+def fingerprint(template: Template, conversations: list[Conversation]) -> str:
+    """SHA-256 over ids and masks of every view, in order."""
+    tokenizer = smollm2() if template.name == "smollm2" else mistral()
+    digest = hashlib.sha256()
+    for views in render_all(conversations, template, tokenizer):
+        for view in views:
+            digest.update(view.ids.astype("<i4").tobytes() + view.mask.astype(np.uint8).tobytes())
+    return digest.hexdigest()
+
+
+def test_the_version_is_raised_when_the_tokens_change() -> None:
+    """Runs and caches know a template by its hash: whoever changes these tokens raises `version`, then these hashes.
+
+    The hashes are those of the pieces that once stood in the place of the Jinja texts.
+    """
+    shipped = list(islice(read_conversations(DATA), 60))
+    assert {name: (t.version, fingerprint(t, [example(), *shipped])[:12]) for name, t in TEMPLATES.items()} == {
+        "smollm2": (1, "9cec4e7a9271"),
+        "mistral-v3": (1, "dda01534dc00"),
     }
-    assert {name: (TEMPLATES[name].version, pieces[name][:12]) for name in TEMPLATES} == {
-        "smollm2": (1, "33bc1624a3d0"),
-        "mistral-v3": (1, "8444d19742ca"),
-    }
+    assert (SMOLLM2.hash[:12], MISTRAL_V3.hash[:12]) == ("3abf9d3c1c53", "fd97a0010e1d")
 
 
 @pytest.mark.parametrize(
@@ -236,6 +271,7 @@ def test_the_version_is_raised_when_the_pieces_change() -> None:
 )
 def test_ill_formed_calls_are_text(text: str) -> None:
     for template in TEMPLATES.values():
+        assert template.parse is not None
         assert template.parse(text) == Message("assistant", text)
 
 

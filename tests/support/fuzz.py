@@ -35,7 +35,9 @@ from weatherman.checkpoints.resume import begin_attempt, read_resume
 from weatherman.config.schema import load_config
 from weatherman.data.read import read_rows
 from weatherman.errors import WeathermanError
+from weatherman.rendering.render import render
 from weatherman.rendering.render_cache import RenderedFile, read_cache, write_cache
+from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import TEMPLATES
 from weatherman.run.events import EventLog, StatusFile, read_events, read_tail
 from weatherman.run.lock import read_holder, run_lock
@@ -116,14 +118,16 @@ def targets(folder: Path) -> dict[str, tuple[Target, list[bytes]]]:
 
         return target
 
-    def render() -> None:
+    rough = RoughTokenizer()
+
+    def rendered() -> None:
         for row, problems in read_rows(folder / "data.jsonl"):
             for problem in problems:
                 messages.error(problem)
             for template in TEMPLATES.values() if row else ():
                 with contextlib.suppress(WeathermanError):
-                    for view in template.views(row):
-                        assert all(isinstance(piece.text, str) for piece in view)
+                    for view in render(row, template, rough):
+                        assert view.num_supervised_tokens
 
     def events() -> None:
         list(read_events(run / "events.jsonl"))
@@ -146,7 +150,7 @@ def targets(folder: Path) -> dict[str, tuple[Target, list[bytes]]]:
     return {
         "config": (on_file(folder / "c.yaml", lambda: load_config(folder / "c.yaml")), [*(p.read_bytes() for p in configs.glob("*.yaml")), b"{}", b"seed: 1\n"]),
         "overrides": (overrides, [b"learning_rate=1e-4\nsample_prompts=[a, b]", b"run_name=x-$(date +%Y)"]),
-        "data and templates": (on_file(folder / "data.jsonl", render), [*rows, b"\n".join(rows)]),
+        "data and templates": (on_file(folder / "data.jsonl", rendered), [*rows, b"\n".join(rows)]),
         "generated replies": (replies, [tool_call, mistral, b"It is wet."]),
         "resume metadata": (on_file(run / "resume_metadata.json", lambda: read_resume(run)), [good["resume_metadata.json"]]),
         "manifest": (

@@ -114,9 +114,12 @@ def stats(
 def show(
     file: Annotated[Path, typer.Argument(help="A JSONL file.")],
     line: Annotated[int, typer.Option("--line", "-n", min=1, help="Which line, from 1.")] = 1,
-    template: Annotated[str, typer.Option("--template", help="mistral-v3 or smollm2.")] = "smollm2",
+    template: Annotated[
+        str, typer.Option("--template", help="mistral-v3, smollm2, auto (the model's) or a .jinja file.")
+    ] = "smollm2",
     tokenizer: Annotated[
-        Path | None, typer.Option("--tokenizer", help="A folder with a tokenizer, if not the template's own.")
+        Path | None,
+        typer.Option("--tokenizer", help="A folder with a tokenizer, if not the template's own."),
     ] = None,
 ) -> None:
     """Spell one conversation token by token; what is trained on is coloured, or stands between ⟦ and ⟧.
@@ -127,17 +130,21 @@ def show(
     import sys
 
     from weatherman.errors import WeathermanError
+    from weatherman.models.adapter import template_choice
     from weatherman.models.base_model import demo_model_folder
     from weatherman.quality.tokens import mistral_tokenizer
+    from weatherman.rendering.choose import template_of_model
     from weatherman.rendering.templates import TEMPLATES
     from weatherman.rendering.token_viewer import show_line
     from weatherman.rendering.tokenizer import load_tokenizer
 
-    if template not in TEMPLATES:
-        raise WeathermanError("data.no-template", f"no template {template!r}.", f"choose from {', '.join(TEMPLATES)}.")
-    if tokenizer:
-        chosen = load_tokenizer(tokenizer)
-    else:
-        chosen = mistral_tokenizer() if template == "mistral-v3" else load_tokenizer(demo_model_folder())
+    if template not in (*TEMPLATES, "auto") and not Path(template).is_file():
+        hint = f"choose from {', '.join(TEMPLATES)}, auto, or name a .jinja file."
+        raise WeathermanError("data.no-template", f"no template {template!r}.", hint)
+    place = tokenizer or demo_model_folder() if template != "mistral-v3" or tokenizer else None
+    chosen = load_tokenizer(place) if place else mistral_tokenizer()
+    spelled = (
+        template_of_model(template_choice({"chat_template": template}, {}), place, None, chosen) if place else None
+    )
     colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    print(show_line(file, line, TEMPLATES[template], chosen, colour=colour), end="")
+    print(show_line(file, line, spelled or TEMPLATES[template], chosen, colour=colour), end="")

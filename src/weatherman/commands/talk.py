@@ -250,6 +250,7 @@ def _opened(
     from weatherman.chat.waiting import waiting
     from weatherman.errors import WeathermanError
     from weatherman.models.adapter import find_adapter
+    from weatherman.rendering.render import stop_ids
     from weatherman.run.newest_adapter import newest_adapter
 
     if device not in ("auto", "cpu", "mps", "cuda"):
@@ -266,7 +267,7 @@ def _opened(
         from weatherman.engine.torch.talk import TorchTalker
 
         with waiting("loading the model"):
-            talker = TorchTalker(place, tokenizer.special(template.stop_token), device, use=use)
+            talker = TorchTalker(place, stop_ids(template, tokenizer), device, use=use)
         chat = Chat(
             talker, template, tokenizer, task, tools.declared, tools.source, personas[0] if personas else "",
             adapter=use != "base", max_new_tokens=max_new_tokens,

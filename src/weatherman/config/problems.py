@@ -28,6 +28,8 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if "const" in schema:
         return str(schema["const"])
+    if schema["type"] == "object":
+        return "names with a number, a text, true or false"
     if schema["type"] == "null":
         return "null"
     if schema["type"] == "array":

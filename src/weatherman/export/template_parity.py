@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from weatherman.errors import WeathermanError
-from weatherman.records import Conversation, Message
+from weatherman.records import Conversation
 from weatherman.rendering.render import prompt_ids, render
+from weatherman.rendering.shape import server_messages
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer
 
@@ -21,22 +22,6 @@ class Parity:
     num_conversations: int
     num_prompts: int
     num_tokens: int
-
-
-def openai_messages(messages: Iterable[Message]) -> list[dict[str, Any]]:
-    """Messages in the form that chat templates and servers read; arguments as objects."""
-    found = []
-    for message in messages:
-        one: dict[str, Any] = {"role": message.role, "content": message.content}
-        if message.tool_calls:
-            one["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in message.tool_calls
-            ]
-        if message.tool_call_id is not None:
-            one["tool_call_id"] = message.tool_call_id
-        found.append(one)
-    return found
 
 
 def check_parity(
@@ -87,7 +72,7 @@ def check_parity(
 
 def _apply(exported: Any, conversation: Conversation, end: int, *, prompt: bool) -> list[int]:
     found = exported.apply_chat_template(
-        openai_messages(conversation.messages[:end]),
+        server_messages(conversation.messages[:end]),
         tools=list(conversation.tools) or None,
         add_generation_prompt=prompt,
         return_dict=False,

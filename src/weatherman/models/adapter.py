@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from weatherman.errors import WeathermanError
 from weatherman.models.base_model import DEMO_MODEL, model_folder
-from weatherman.rendering.templates import Template, choose_template
+from weatherman.rendering.choose import TemplateChoice, template_of_model
+from weatherman.rendering.templates import TEMPLATES, Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.system.atomic import read_json_object
 
@@ -60,9 +63,15 @@ class AdapterPlace:
         Raises:
             WeathermanError: the tokenizer cannot be read, no template fits it, or the template has changed since.
         """
-        tokenizer = load_tokenizer(*self.tokenizer_source)
-        template = choose_template(str(self.config.get("chat_template", "auto")), tokenizer.has)
+        place, revision = self.tokenizer_source
+        own = place == self.folder
+        tokenizer = load_tokenizer(place, revision)
         frozen = self.run.get("frozen")
+        choice = template_choice(self.config, frozen if isinstance(frozen, dict) else {})
+        if own and choice.name not in TEMPLATES:
+            choice = replace(choice, name="auto")  # the file that was trained with lies in this folder
+        base = (lambda: model_folder(self.base_model)) if own else None
+        template = template_of_model(choice, place, self.revision, tokenizer, base)
         trained = frozen.get("template") if isinstance(frozen, dict) else None
         if trained not in (None, template.hash):
             raise WeathermanError(
@@ -72,6 +81,25 @@ class AdapterPlace:
                 f"use weatherman {self.run.get('weatherman', 'of that time')} for it, or train again.",
             )
         return template, tokenizer
+
+
+def template_choice(config: Mapping[str, Any], frozen: Mapping[str, Any]) -> TemplateChoice:
+    """What a resolved configuration says of the template, with the date that its run was frozen with, else today's."""
+    return TemplateChoice(
+        str(config.get("chat_template", "auto")),
+        config.get("template_options") or {},
+        config.get("control_tokens", "refuse"),
+        str(frozen.get("template_date") or datetime.date.today().isoformat()),
+    )
+
+
+def frozen_facts_of(run_folder: Path) -> dict[str, Any]:
+    """What the run in this folder was frozen with; nothing if it is a new one."""
+    try:
+        found = read_json_object(run_folder / _RUN_FILE, _MAX_BYTES).get("frozen")
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def find_adapter(given: Path) -> AdapterPlace:

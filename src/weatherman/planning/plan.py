@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from weatherman.config.schema import TrainingConfig
+from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, choose_workers, token_budget
 from weatherman.errors import WeathermanError
+from weatherman.models.adapter import template_choice
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
 from weatherman.planning.budget import estimated_words
@@ -21,9 +22,10 @@ from weatherman.planning.memory import Held, Memory, held_by_padding, held_by_tr
 from weatherman.planning.mlx_memory import engine_words, peak_memory, uses_mlx, weight_bytes
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
 from weatherman.records import Rendered, count_conversations
+from weatherman.rendering.choose import template_of_model
 from weatherman.rendering.render_file import render_file
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
-from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2, choose_template
+from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, build_tree, decide_sharing
 from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
@@ -210,12 +212,12 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
     Returns:
         The examples, how many conversations are too long, and what was assumed about tokens: nothing if counted.
     """
-    tokenizer, assumptions = find_tokenizer(config)
+    tokenizer, assumptions, place = find_tokenizer(config)
     if isinstance(tokenizer, RoughTokenizer):
         name = config.chat_template
         template = SMOLLM2 if name == "smollm2" or config.model_name_or_path == DEMO_MODEL else MISTRAL_V3
     else:
-        template = choose_template(config.chat_template, tokenizer.has)
+        template = template_of_model(template_choice(resolved(config), {}), place, config.model_revision, tokenizer)
     rendered = render_file(
         Path(config.train_file),
         template,
@@ -228,18 +230,18 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
     return seeded_subset(rendered.examples, config.max_train_examples, config.seed), len(rendered.dropped), assumptions
 
 
-def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str]]:
-    """The model's tokenizer if it is on this machine, else a rough one, and in words what that means."""
+def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str], Path | str]:
+    """The model's tokenizer if it is here, else a rough one; in words what that means; and where the model is."""
     place = model_folder(config.model_name_or_path)
     if isinstance(place, Path):
-        return load_tokenizer(place), []
+        return load_tokenizer(place), [], place
     from huggingface_hub import try_to_load_from_cache
 
     cached = try_to_load_from_cache(place, "tokenizer.json", revision=config.model_revision)
     if isinstance(cached, str):
-        return load_tokenizer(Path(cached).parent), []
+        return load_tokenizer(Path(cached).parent), [], Path(cached).parent
     text = f"the tokenizer of {place} is not on this machine: tokens are estimated from the text's words"
-    return RoughTokenizer(), [text]
+    return RoughTokenizer(), [text], place
 
 
 def _sample_steps(

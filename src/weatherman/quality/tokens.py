@@ -11,7 +11,7 @@ import numpy as np
 
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Rendered
-from weatherman.rendering.render import render_all
+from weatherman.rendering.render import render_each
 from weatherman.rendering.template import Template
 from weatherman.rendering.tokenizer import SentencePieceTokenizer, TextTokenizer
 from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree
@@ -47,35 +47,23 @@ def mistral_tokenizer() -> TextTokenizer:
 
 
 def render_set(conversations: Sequence[Conversation], template: Template, tokenizer: TextTokenizer) -> RenderedSet:
-    """Render every conversation and look at its mask: something supervised, never the first token, up to a stop token.
+    """Render every conversation; its mask is proven there, turn by turn.
 
     Args:
         conversations: the set.
         template: the chat template.
         tokenizer: its tokenizer, or a rough one where only form matters.
     """
-    stop = tokenizer.special(template.stop_token)
     examples: list[Rendered] = []
     lengths: list[int] = []
     problems: list[str] = []
-    fit: list[Conversation] = []
-    for one in conversations:
-        try:
-            template.views(one)
-            fit.append(one)
-        except WeathermanError as problem:
-            problems.append(f"{one.source}: {problem}")
-    for one, views in zip(fit, render_all(fit, template, tokenizer), strict=True):
-        lengths.append(max(len(view.ids) for view in views))
-        examples += views
-        if not all(_mask_is_right(view, stop) for view in views):
-            problems.append(f"{one.source}: the loss mask of {template.name} is wrong")
+    for rendered in render_each(conversations, template, tokenizer):
+        if isinstance(rendered, WeathermanError):
+            problems.append(str(rendered))
+        elif rendered:
+            lengths.append(max(len(view.ids) for view in rendered))
+            examples += rendered
     return RenderedSet(examples, lengths, problems)
-
-
-def _mask_is_right(view: Rendered, stop: int) -> bool:
-    supervised = np.flatnonzero(view.mask)
-    return bool(len(supervised)) and not view.mask[0] and int(view.ids[supervised[-1]]) == stop
 
 
 def step_tokens(examples: Sequence[Rendered], seed: int) -> tuple[float, float]:

@@ -106,7 +106,7 @@ def _cached(
         return _rendered(path, template, tokenizer, max_seq_length, personas)
     # The file's name is part of the key, since the examples' sources name it.
     choice = (str(max_seq_length), *sorted(set(personas)))
-    key = hash_text(path.name, hash_file(path), template.hash, tokenizer.hash, *choice)
+    key = hash_text(path.name, hash_file(path), template.hash, template.control_tokens, tokenizer.hash, *choice)
     known = read_cache(cache_folder, key)
     if known is not None:
         return known
@@ -123,7 +123,7 @@ def _rendered(
     num_conversations = 0
     for views in render_all(conversations_of(path, personas), template, tokenizer):
         num_conversations += 1
-        longest = max(len(view.ids) for view in views)
+        longest = max((len(view.ids) for view in views), default=0)
         if longest > max_seq_length:
             dropped.append(Dropped(views[0].source, longest))
         else:

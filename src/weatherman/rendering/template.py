@@ -1,80 +1,108 @@
-"""What chat templates are made of: pieces of text and control tokens, and the record that names a template."""
+"""A chat template: a Jinja text with its options, the tokens that end a turn, and how its replies are read."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
-from weatherman.records import Conversation, Message, ToolCall
+from weatherman.errors import WeathermanError
+from weatherman.records import Message
+from weatherman.rendering.jinja_sandbox import compile_template, reads_date
+from weatherman.rendering.shape import server_messages
 from weatherman.system.fingerprint import hash_text
 
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A control token (`special`) or a text; `supervised` if the assistant produced it."""
-
-    text: str
-    special: bool = False
-    supervised: bool = False
+Reader = Callable[[str], Message]
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A named way from conversation to pieces and back.
-
-    A template works on pieces, not on one long string, so that text from data is never read as a control token, and so
-    that what the assistant said itself is known exactly: those pieces are supervised.
+    """A named way from conversation to text and back.
 
     Attributes:
-        name: what configs call it.
-        version: raised whenever the pieces change; a test holds the rendered tokens against it.
-        jinja: the same template in the form that chat servers read.
-        stop_token: the control token that ends the assistant's turn.
+        name: what configs and messages call it.
+        jinja: its text, as chat servers read it.
+        stops: the control tokens that end the assistant's turn.
+        version: of our own templates; raised whenever what they spell changes.
+        variables: special tokens by the names that templates know them by, (`bos_token`, `<s>`).
+        options: further variables of the template, as JSON.
+        control_tokens: whether control tokens that are spelled in data are refused or encoded as plain text.
+        date: what the template is told if it asks for the date, ISO; empty if it does not ask.
         call_token: the control token that begins a turn of tool calls, if the template has one.
-        views: one list of pieces per context in which the assistant speaks (docs/decisions/views.md).
-        prompt: the pieces that ask for the assistant's next turn.
-        parse: reads a generated turn; a call that is not well-formed makes the whole turn text.
+        parse: reads a generated turn; None if nobody knows how its calls are to be read.
+        shape: messages as the template's server hands them over.
+        is_ours: made here, for a model that has none or a lesser one.
     """
 
     name: str
-    version: int
     jinja: str
-    stop_token: str
-    call_token: str | None
-    views: Callable[[Conversation], list[list[Piece]]]
-    prompt: Callable[[Conversation], list[Piece]]
-    parse: Callable[[str], Message]
+    stops: tuple[str, ...]
+    version: int = 1
+    variables: tuple[tuple[str, str], ...] = ()
+    options: str = "{}"
+    control_tokens: Literal["refuse", "text"] = "refuse"
+    date: str = ""
+    call_token: str | None = None
+    parse: Reader | None = None
+    shape: Callable[[Iterable[Message]], list[dict[str, Any]]] = server_messages
+    is_ours: bool = False
 
     @property
     def hash(self) -> str:
         """SHA-256 that identifies the template's output."""
-        return hash_text(self.name, str(self.version), self.jinja)
+        own = (self.name, str(self.version), self.jinja)
+        if self.is_ours and self.options == "{}":
+            return hash_text(*own)
+        variables = [text for pair in self.variables for text in pair]
+        return hash_text(*own, self.options, self.date, *self.stops, *variables)
+
+    @property
+    def reads_date(self) -> bool:
+        """Whether the template asks for the date of today."""
+        return reads_date(self.jinja)
+
+    def text(self, messages: list[dict[str, Any]], tools: Sequence[dict[str, Any]], *, prompt: bool) -> str:
+        """Spell messages that `shape` made.
+
+        Args:
+            messages: the conversation so far.
+            tools: what may be called.
+            prompt: whether the assistant's next turn is asked for.
+
+        Raises:
+            ValueError: the template refuses the conversation.
+        """
+        given = list(tools) or None
+        return _compiled(self)(messages=messages, tools=given, add_generation_prompt=prompt, documents=None)
 
 
-def special(token: str, *, supervised: bool = False) -> Piece:
-    """Make the piece of a control token."""
-    return Piece(token, special=True, supervised=supervised)
+def describe_template(template: Template) -> str:
+    """A template in a few words, for people."""
+    if template.is_ours:
+        return f"{template.name}, ours for this model"
+    options = "" if template.options == "{}" else f", options {template.options}"
+    return f"{template.name}'s own, turns end with {' or '.join(template.stops) or 'nothing known'}{options}"
+
+
+def raised(template: Template, source: str, problem: Exception) -> WeathermanError:
+    """The error for a conversation that the template itself refuses."""
+    return WeathermanError(
+        "template.raises",
+        f"{source}: the chat template {template.name} refuses the conversation: {problem}",
+        "leave the row out, or train with another chat_template.",
+    )
+
+
+@lru_cache(maxsize=16)
+def _compiled(template: Template) -> Callable[..., str]:
+    from functools import partial
+
+    call = compile_template(template.jinja, template.date, template.name)
+    return partial(call, **(dict(template.variables) | json.loads(template.options)))
 
 
 def to_json(value: Any) -> str:
-    """JSON as both templates spell it: spaces after comma and colon, characters as they are."""
+    """JSON as both of our templates spell it: spaces after comma and colon, characters as they are."""
     return json.dumps(value, ensure_ascii=False)
-
-
-def read_call(raw: object, index: int) -> ToolCall | None:
-    """Read one generated call, ``{"name": …, "arguments": {…}}``.
-
-    Args:
-        raw: the decoded JSON value.
-        index: the call's place in its turn; makes the id of a call that has none.
-
-    Returns:
-        The call, or None if it is not well-formed.
-    """
-    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str) or not isinstance(raw.get("arguments"), dict):
-        return None
-    given = raw.get("id")
-    call_id = given if isinstance(given, str) and given else f"call{index:05d}"
-    return ToolCall(call_id, raw["name"], raw["arguments"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from weatherman.data.read import read_line
 from weatherman.messages import escape
 from weatherman.records import Rendered
-from weatherman.rendering.render import render
+from weatherman.rendering.render import bind, render
 from weatherman.rendering.template import Template
 from weatherman.rendering.tokenizer import TextTokenizer
 
@@ -36,8 +36,7 @@ def show_line(path: Path, line: int, template: Template, tokenizer: TextTokenize
         WeathermanError: the line is absent or not valid.
     """
     conversation = read_line(path, line)
-    names = {piece.text for view in template.views(conversation) for piece in view if piece.special}
-    controls = {tokenizer.special(name) for name in names}
+    controls = set(bind(template, tokenizer).controls.ids.values())
     views = render(conversation, template, tokenizer)
     blocks = []
     for number, view in enumerate(views, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig
 from weatherman.records import count_conversations, describe_examples
+from weatherman.rendering.template import describe_template
 from weatherman.run.training_data import TrainingData
 from weatherman.steps.prefix_tree import decide_sharing
 from weatherman.steps.sampling import steps_per_epoch
@@ -27,6 +28,11 @@ def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bo
     epochs = num_steps / steps_per_epoch(len(data.train), batch_size)
     share, factor = decide_sharing(data.train, batch_size, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
+    messages.say(tag, f"Chat template: {describe_template(data.template)}")
+    if data.template.reads_date:
+        messages.warning(
+            f"the chat template tells the model the date; every conversation is trained with {data.template.date}."
+        )
     messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
     messages.say(
         tag,

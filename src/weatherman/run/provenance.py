@@ -57,6 +57,7 @@ def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -
         "config": settings,
         "data": data.train_hash,
         "template": data.template.hash,
+        "template_date": data.template.date,
         "tokenizer": data.tokenizer.hash,
         "engine": {"name": _engine_name(info), **{name: getattr(info, name) for name in _ENGINE_FACTS}},
         "versions": package_versions(),

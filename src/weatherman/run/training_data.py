@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from weatherman import messages
-from weatherman.config.schema import TrainingConfig
+from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.errors import WeathermanError
+from weatherman.models.adapter import frozen_facts_of, template_choice
 from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
-from weatherman.rendering.render import parse_reply, prompt_ids
+from weatherman.rendering.choose import template_of_model
+from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
 from weatherman.rendering.render_file import conversations_of, render_file, require_file
-from weatherman.rendering.templates import Template, choose_template
+from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.sampling import epoch_order, seeded_subset
 from weatherman.system.fingerprint import hash_file
@@ -65,7 +67,7 @@ class TrainingData:
     @property
     def stop_token_ids(self) -> list[int]:
         """The tokens that end a generated turn."""
-        return [self.tokenizer.special(self.template.stop_token)]
+        return stop_ids(self.template, self.tokenizer)
 
     def held_out_conversations(self, seed: int) -> list[Conversation]:
         """The chosen conversations of the validation file, in an order that depends on `seed` alone."""
@@ -153,5 +155,7 @@ def identify_data(config: TrainingConfig) -> DataIdentity:
 
 
 def _speech(config: TrainingConfig) -> tuple[Template, TextTokenizer]:
-    tokenizer = load_tokenizer(model_folder(config.model_name_or_path), config.model_revision)
-    return choose_template(config.chat_template, tokenizer.has), tokenizer
+    place = model_folder(config.model_name_or_path)
+    tokenizer = load_tokenizer(place, config.model_revision)
+    choice = template_choice(resolved(config), frozen_facts_of(Path(config.output_dir)))
+    return template_of_model(choice, place, config.model_revision, tokenizer), tokenizer

@@ -29,7 +29,7 @@ class TorchTalker:
 
     Args:
         place: the adapter.
-        stop_token_id: ends a turn.
+        stop_token_ids: the tokens that end a turn.
         device: "auto", "cpu", "mps" or "cuda".
         use: what `generate` will be asked for.
 
@@ -37,7 +37,9 @@ class TorchTalker:
         WeathermanError: the base model cannot be loaded, or the adapter does not fit it.
     """
 
-    def __init__(self, place: AdapterPlace, stop_token_id: int, device: str = "auto", *, use: Use = "both") -> None:
+    def __init__(
+        self, place: AdapterPlace, stop_token_ids: Sequence[int], device: str = "auto", *, use: Use = "both"
+    ) -> None:
         self._device = choose_device(device)
         dtype = choose_dtype("auto", self._device)
         base = load_model(place.base_model, place.revision, dtype, self._device)
@@ -46,7 +48,7 @@ class TorchTalker:
             self._model = self._model.merge_and_unload()
         self._use = use
         self._kept: dict[bool, KeptPrompt] = {}
-        self._stop_token_id = stop_token_id
+        self._stop_token_ids = list(stop_token_ids)
         self.max_tokens = int(base.config.max_position_embeddings)
 
     def generate(
@@ -69,7 +71,7 @@ class TorchTalker:
             raise ValueError(f"made for {self._use}")
         cache = self._kept.pop(adapter, KeptPrompt()).cache_for(prompt)  # an interrupted pass may leave it half written
         ids = torch.tensor([list(prompt)], device=self._device)
-        listener = _Listener(on_token, self._stop_token_id)
+        listener = _Listener(on_token, self._stop_token_ids)
         without = contextlib.nullcontext() if adapter else self._model.disable_adapter()
         with torch.no_grad(), without:
             done = self._model.generate(
@@ -77,8 +79,8 @@ class TorchTalker:
                 attention_mask=torch.ones_like(ids),
                 max_new_tokens=max_new_tokens,
                 do_sample=False,
-                eos_token_id=self._stop_token_id,
-                pad_token_id=self._stop_token_id,
+                eos_token_id=self._stop_token_ids,
+                pad_token_id=self._stop_token_ids[0],
                 streamer=listener,
                 past_key_values=cache,
                 return_dict_in_generate=True,
@@ -90,8 +92,8 @@ class TorchTalker:
 class _Listener(BaseStreamer):
     """Collects generated tokens; transformers sends the prompt first."""
 
-    def __init__(self, on_token: Callable[[int], None], stop_token_id: int) -> None:
-        self._on_token, self._stop_token_id = on_token, stop_token_id
+    def __init__(self, on_token: Callable[[int], None], stop_token_ids: Sequence[int]) -> None:
+        self._on_token, self._stop_token_ids = on_token, stop_token_ids
         self._is_prompt = True
         self.ids: list[int] = []
 
@@ -101,7 +103,7 @@ class _Listener(BaseStreamer):
             self._is_prompt = False
             return
         for token in value.flatten().tolist():
-            if token != self._stop_token_id:
+            if token not in self._stop_token_ids:
                 self.ids.append(token)
                 self._on_token(token)
 
