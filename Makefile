@@ -20,6 +20,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
 
+# An environment that was moved with its clone is mended; one whose Python is gone is no longer ready.
+ifneq ($(filter-out help clean,$(or $(MAKECMDGOALS),help)),)
+$(shell scripts/check_venv.sh $(VENV))
+endif
+
 $(VENV)/ready: requirements.txt pyproject.toml scripts/make_venv.sh
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" DEMO_MODEL="$(DEMO_MODEL)" scripts/make_venv.sh $(VENV) requirements.txt
 
@@ -28,7 +33,12 @@ $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 	@$(BIN)/pip install --quiet --no-deps trl==1.16.0
 	@touch $@
 
-setup: $(VENV)/ready ## make .venv with everything that training needs
+# Where the shipped configurations look for data; a file of the user's own stays.
+PROCESSED := data/processed/train.jsonl data/processed/validation.jsonl
+$(PROCESSED): data/processed/%.jsonl:
+	@mkdir -p $(@D) && ln -sfn ../synthetic/final_$*.jsonl $@
+
+setup: $(VENV)/ready $(PROCESSED) ## make .venv with everything that training needs
 
 setup-dev: $(VENV)/ready-dev ## make .venv with the test tools too
 

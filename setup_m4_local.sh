@@ -24,6 +24,10 @@ check() {
   "${@:2}" || failed="$failed${failed:+, }$1"
 }
 
+# Below 32 GB of memory the base is trained in 4 bits.
+memory=$(sysctl -n hw.memsize 2>/dev/null || true)
+[[ ! $memory =~ ^[0-9]+$ ]] || ((memory >= 32 * 1024 ** 3)) || config=configs/training_config_m4_16gb.yaml
+
 say "Preparing a Mac${rehearse:+ (a rehearsal)}"
 choose_python
 "$python" scripts/check_mac.py --before-setup $rehearse || fail "This machine cannot train the M4 configuration; nothing was installed. Hint: see the lines above"
@@ -53,6 +57,6 @@ check "storage" "$python" scripts/check_storage.py --env=m4 --config $config $re
 check "data" link_data
 check "the configuration" "$python" scripts/validate_training_config.py --config $config $rehearse
 check "accounts" "$python" scripts/check_accounts.py --env=m4 --config $config $rehearse
-warning "Training takes 12 to 18 hours on an M4, against 3 to 4 on an H100 as first planned; what this Mac needs: $python -m weatherman.cli plan --config $config"
+warning "Training was first planned with 12 to 18 hours on an M4; what this Mac needs may be far more: $python -m weatherman.cli plan --config $config"
 [[ -z $failed ]] || fail "Not ready: $failed. Hint: mend what the lines above name, and run this again (it takes seconds)"
 success "Ready. Next: ./train_m4_local.sh${rehearse:+ --rehearse}"

@@ -13,7 +13,7 @@ failed() { printf '❌ ERROR: %s. Hint: see %s\n' "$1" "$log"; tail -n 5 "$log" 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || {
   printf '❌ ERROR: %s is not Python 3.10 or newer. Hint: make setup PYTHON=/path/to/python3.11\n' "$python"; exit 1; }
 printf '[SETUP-DEMO] Making %s (a few minutes the first time; log: %s)\n' "$folder" "$log"
-[[ -x $folder/bin/python ]] || "$python" -m venv "$folder" || {
+"$folder/bin/python" -c '' 2>/dev/null || "$python" -m venv --clear "$folder" || {
   printf '❌ ERROR: %s cannot make a virtual environment. Hint: install its venv package (python3-venv)\n' "$python"; exit 1; }
 : >"$log"
 pip() { "$folder/bin/python" -m pip install "$@" >>"$log" 2>&1; }

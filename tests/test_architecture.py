@@ -29,7 +29,7 @@ ROOMS = {
     "engine": "config steps models",
     "chat": "rendering task tools",
     "planning": "config rendering steps models engine",
-    "run": "system config rendering task steps models checkpoints engine",
+    "run": "system config rendering task steps models checkpoints engine planning",
     "export": "system data rendering task tools models engine",
     "effect": "system config task tools models engine run",
     "preflight": "config models planning run",
@@ -42,6 +42,9 @@ ROOMS = {
 HEAVY = {"torch", "peft"}
 # The packaged model is dequantised when its folder is first asked for; one check runs a kernel to see whether it runs.
 MAY_BE_HEAVY = ("engine.torch.", "models.dequantise", "preflight.compute_test")
+MLX = {"mlx", "mlx_lm"}
+# The engine that runs is chosen in one place; commands that need one engine's own skills ask for it by name.
+OPENS_ENGINES = "engine.choose"
 
 
 def modules() -> dict[str, ast.Module]:
@@ -173,6 +176,32 @@ def test_torch_stays_in_the_engine() -> None:
         if {one.split(".")[0] for one in imports(tree)} & HEAVY and not name.startswith(MAY_BE_HEAVY)
     ]
     assert outside == []
+
+
+def test_mlx_stays_in_its_room() -> None:
+    outside = [
+        name
+        for name, tree in modules().items()
+        if {one.split(".")[0] for one in imports(tree)} & MLX and not name.startswith("engine.mlx.")
+    ]
+    assert outside == []
+
+
+def test_nothing_but_the_choice_knows_which_engine_trains() -> None:
+    pairs = arrows(modules())
+    knowing = {
+        name
+        for name, other in pairs
+        if other in ("engine.torch.engine", "engine.mlx.engine")
+        and not name.startswith(("engine.torch.", "engine.mlx."))
+    }
+    assert knowing == {OPENS_ENGINES}
+    between = [
+        (name, other)
+        for name, other in pairs
+        if {".".join(one.split(".")[:2]) for one in (name, other)} == {"engine.torch", "engine.mlx"}
+    ]
+    assert between == []
 
 
 def test_pickle_and_remote_code_are_nowhere() -> None:

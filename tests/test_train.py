@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from safetensors.numpy import load_file
 
 from command_line import hashes, read_events, start, step_losses, wait_for, weatherman
+from tiny_model import PERSONAS
 from weatherman.messages import LINE
+from weatherman.run.kept_task import task_hash
+from weatherman.task.task import read_task
 
 NUM_STEPS = 12
 
@@ -54,7 +59,7 @@ def test_run_folder_holds_what_it_should(whole: tuple[Path, str]) -> None:
     run, _ = whole
     expected = {
         "adapter", "checkpoint-9", "checkpoint-12", "effect.json", "events.jsonl", "progress.json", "report.html",
-        "resume_metadata.json", "run.json", "status.json",
+        "resume_metadata.json", "run.json", "status.json", "task.json",
     }  # fmt: skip
     assert {path.name for path in run.iterdir()} == expected
     assert {path.name for path in (run / "checkpoint-12").iterdir()} == {
@@ -64,7 +69,12 @@ def test_run_folder_holds_what_it_should(whole: tuple[Path, str]) -> None:
     assert all(name.startswith("base_model.model.model.layers.") for name in adapter)
     assert any(abs(tensor).max() > 0 for name, tensor in adapter.items() if "lora_B" in name)
     assert "<|im_start|>" in (run / "adapter" / "chat_template.jinja").read_text()
+    task = read_task(run / "task.json")
+    assert (run / "adapter" / "task.json").read_bytes() == (run / "task.json").read_bytes()
+    assert task.personas[0].prompt == f"You are the {task.personas[0].name} weather reporter."
+    assert (sorted(task.persona_names), task.questions) == (sorted(PERSONAS), ("Is it wet in Oslo?",))
     record = json.loads((run / "run.json").read_text())
+    assert record["frozen"]["task"] == task_hash(task)
     assert record["overrides"] == [f"output_dir={run}"]
     assert record["config"]["lora_dropout"] == 0.1
     assert record["frozen"]["engine"]["num_threads"] == 1
@@ -92,7 +102,7 @@ def test_finished_run_says_so_and_changes_nothing(whole: tuple[Path, str], tiny_
         (["lora_r=16", "lora_alpha=32"], ["lora_r was 8 and is now 16.", "lora_alpha was 16 and is now 32."]),
         (["max_steps=3"], ["max_steps was None and is now 3."]),
         (["train_file={other}"], ["the content of {other} has changed (SHA-256 "]),
-        (["train_file={missing}"], ["{missing}: No such file or directory."]),
+        (["train_file={missing}"], ["there is no data file {missing}. Hint: check its name, "]),
     ],
 )
 def test_finished_run_is_not_taken_for_another_one(
@@ -177,6 +187,19 @@ def test_changed_configuration_or_data_refuses_to_resume_and_names_it(tiny: Path
     assert f"the content of {tiny.parent}/train.jsonl has changed" in changed.stdout
     assert "--set output_dir=" in changed.stdout.splitlines()[-1]
     assert (run / "checkpoint-3" / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("override", ["train_file=my_chats.jsonl", "validation_file=my_chats.jsonl", "lora_r=3"])
+def test_a_start_that_cannot_begin_leaves_no_folder(tiny: Path, tmp_path: Path, override: str) -> None:
+    command = ["train", "-c", tiny, "--set", "output_dir=runs/mine", "--set", override]
+    words = [sys.executable, "-m", "weatherman.cli", *map(str, command)]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = subprocess.run(words, cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "❌ ERROR: " in done.stdout
+    assert "processed" not in done.stdout
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_new_run_goes_on_with_an_unfinished_one_only(tiny: Path) -> None:

@@ -58,9 +58,7 @@ def run_command(arguments: list[str], *, debug: bool) -> int:
     except Exit as done:
         return done.exit_code
     except TyperException as problem:
-        text = problem.format_message() if hasattr(problem, "format_message") else str(problem)
-        messages.error(WeathermanError("cli.usage", text, "weatherman --help"))
-        return EXIT_FAILED
+        return _usage(problem)
     except WeathermanError as problem:
         if debug:
             traceback.print_exc()
@@ -80,6 +78,18 @@ def run_command(arguments: list[str], *, debug: bool) -> int:
             WeathermanError("internal", f"unexpected {kind}: {problem}", "run it again with --debug for a traceback.")
         )
         return EXIT_FAILED
+
+
+def _usage(problem: TyperException) -> int:
+    """Tell what is wrong with the words of a command; a command without any shows its help."""
+    text = problem.format_message() if hasattr(problem, "format_message") else str(problem)
+    if type(problem).__name__ == "NoArgsIsHelpError":
+        print(text)
+        return EXIT_FAILED
+    context = getattr(problem, "ctx", None)
+    command = context.command_path if context else "weatherman"
+    messages.error(WeathermanError("cli.usage", text, f"{command} --help"))
+    return EXIT_FAILED
 
 
 if __name__ == "__main__":

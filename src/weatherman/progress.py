@@ -39,6 +39,10 @@ class Pace:
         self._busy_s += seconds
         self.last_tokens_per_s = num_tokens / seconds if seconds > 0 else 0.0
 
+    def end_at(self, last_step: int) -> None:
+        """The run's last step is another one."""
+        self._last_step = last_step
+
     @property
     def num_steps(self) -> int:
         """Steps of this attempt."""
@@ -88,6 +92,12 @@ class ProgressDisplay:
     ) -> None:
         if self._bar:
             self._bar.stop()
+
+    def end_at(self, last_step: int) -> None:
+        """The run's last step is another one."""
+        self._total = last_step
+        if self._bar:
+            self._bar.update(self._task, total=last_step)
 
     def step(self, step: int, loss: float, pace: Pace) -> None:
         """Show one finished step."""

@@ -4,29 +4,62 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig
-from weatherman.effect.effect import measure_effect, report_effect
+from weatherman.effect.effect import Effect, measure_effect, report_effect
 from weatherman.effect.final_adapter import ADAPTER, save_final_adapter, write_model_card
 from weatherman.effect.model_card import data_facts
 from weatherman.effect.tracked import track_effect
+from weatherman.effect.warning_signs import warning_signs
 from weatherman.engine.base import Engine
+from weatherman.engine.choose import open_engine
 from weatherman.progress import Pace, ProgressDisplay, format_duration
-from weatherman.records import count_conversations, describe_examples
-from weatherman.rendering.template import describe_template
+from weatherman.records import StepPlan
 from weatherman.report.page import REPORT_FILE, write_report
+from weatherman.run.announcement import line_tag, print_plan
 from weatherman.run.finished import refuse_another_run
-from weatherman.run.run import MEASURING, TRAINING, Run, open_run
+from weatherman.run.opening import open_run
+from weatherman.run.run import MEASURING, TRAINING, Run
+from weatherman.run.shortening import Shortening
 from weatherman.run.stop import GivenUpError, StopNow, StopRequest, leave
 from weatherman.run.trackers import Wanted
 from weatherman.run.tracking import Tracker, closing, start_tracker, usable_tracker
-from weatherman.run.training_data import TrainingData, load_training_data
-from weatherman.steps.prefix_tree import decide_sharing
+from weatherman.run.training_data import TrainingData, load_training_data, require_files
 from weatherman.steps.sampling import step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.steps.schedule import learning_rate
 
 PACE_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What the loop works with: the run and its data, the model, where metrics go, who may stop it, and its end."""
+
+    run: Run
+    data: TrainingData
+    engine: Engine
+    tracker: Tracker
+    stop: StopRequest
+    shortening: Shortening
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The configuration in force."""
+        return self.run.config
+
+    @property
+    def tag(self) -> str:
+        """The tag of the run's lines."""
+        return line_tag(self.run.config)
+
+    @property
+    def last_step(self) -> int:
+        """The run's last step, as far as is known now."""
+        return self.shortening.horizon.last_step
 
 
 def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_loop: bool = False) -> int:
@@ -43,193 +76,61 @@ def train(config: TrainingConfig, *, overrides: Sequence[str] = (), reset_crash_
     Raises:
         WeathermanError: anything that the user must mend; exit code 2 is the crash loop.
     """
+    if not Path(config.output_dir).exists():  # what cannot begin leaves no folder
+        require_files(config)
     stop = StopRequest()
     stop.install()
     try:
         with open_run(config, overrides, reset_crash_loop=reset_crash_loop) as run:
-            return _train(run, stop)
+            return _tell_finished(run) if run.finished else _train(run, stop)
     except StopNow as asked:
         return leave(asked.exit_code)
 
 
+def _tell_finished(run: Run) -> int:
+    refuse_another_run(run.output_dir, run.config)
+    if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
+        write_report(run.output_dir)
+    messages.success(f"This run is finished; its adapter is in {run.output_dir / ADAPTER}")
+    return 0
+
+
 def _train(run: Run, stop: StopRequest) -> int:
-    config = run.config
-    if run.finished:
-        refuse_another_run(run.output_dir, config)
-        if not (run.output_dir / REPORT_FILE).exists():  # the process ended before it was written
-            write_report(run.output_dir)
-        messages.success(f"This run is finished; its adapter is in {run.output_dir / 'adapter'}")
-        return 0
-    kind = usable_tracker(config.report_to)
+    kind = usable_tracker(run.config.report_to)
     run.phase("reading the data")
-    messages.say(_tag(config), "Reading model and data (the first time takes a minute)")
-    data = load_training_data(config)
+    messages.say(line_tag(run.config), "Reading model and data (the first time takes a minute)")
+    data = load_training_data(run.config)
     config = run.settle_config(data)
     num_steps = total_steps(len(data.train), config.effective_batch_size, config.num_train_epochs, config.max_steps)
     sharing = print_plan(config, data, num_steps)
     engine = start_engine(config, run, data, sharing=sharing)
     with closing(_open_tracker(kind, config, run), stop) as tracker:
+        work = Training(run, data, engine, tracker, stop, Shortening(run, data, line_tag(config), num_steps))
+        _measure_for_the_budget(work)
         with stop.finishing_the_step(run.note_stopping):
-            if _train_steps(config, run, data, engine, num_steps, tracker, stop):
-                save_final_adapter(run.output_dir, engine, config, data, run.task, num_steps)
+            if _train_steps(work):
+                save_final_adapter(run.output_dir, engine, config, data, run.task, work.last_step)
         if stop.exit_code:
             run.record_stop(stop.exit_code, f"Stopped by a signal after step {run.last_step}, and saved")
             return stop.exit_code
-        _measure(config, run, data, engine, num_steps, tracker)
+        _measure(work)
         run.record_finished()
     return _tell_result(config, run)
 
 
-def _tell_result(config: TrainingConfig, run: Run) -> int:
-    peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
-    messages.say(f"{_tag(config)}-COMPLETE", peak)
-    if report := write_report(run.output_dir):
-        messages.say(f"{_tag(config)}-COMPLETE", f"The run's report is {report}")
-    messages.success(f"The adapter is in {run.output_dir / ADAPTER}")
-    return 0
-
-
-def _measure(
-    config: TrainingConfig, run: Run, data: TrainingData, engine: Engine, num_steps: int, tracker: Tracker
-) -> None:
-    """Show what training did; the adapter is saved already, and its card gets the figures."""
-    run.phase(MEASURING)
-    messages.say(_tag(config), "Measuring the model without and with the adapter on held-out conversations")
-    before = measure_effect(run.output_dir, engine, config, data, run.task, adapter=False)
-    run.record_validation(0, before.validation_loss)
-    after = measure_effect(run.output_dir, engine, config, data, run.task, adapter=True)
-    run.record_validation(num_steps, after.validation_loss)
-    write_model_card(run.output_dir, config, data_facts(config, data), num_steps, before, after)
-    track_effect(tracker, num_steps, before, after)
-    report_effect(f"{_tag(config)}-COMPLETE", before, after)
-
-
-def _tag(config: TrainingConfig) -> str:
-    return f"TRAINING-{config.platform.upper()}"
-
-
-def print_plan(config: TrainingConfig, data: TrainingData, num_steps: int) -> bool:
-    """Say what is about to happen.
-
-    Returns:
-        Whether shared prefixes will be computed once.
-    """
-    tag, batch_size = _tag(config), config.effective_batch_size
-    num_tokens = sum(len(example.ids) for example in data.train)
-    num_supervised = sum(example.num_supervised_tokens for example in data.train)
-    epochs = num_steps / steps_per_epoch(len(data.train), batch_size)
-    share, factor = decide_sharing(data.train, batch_size, config.seed)
-    sharing = share if config.sharing == "auto" else config.sharing == "on"
-    messages.say(tag, f"Chat template: {describe_template(data.template)}")
-    if data.template.reads_date:
-        messages.warning(
-            f"the chat template tells the model the date; every conversation is trained with {data.template.date}."
-        )
-    messages.say(tag, f"Model {config.model_name_or_path}, LoRA r={config.lora_r} alpha={config.lora_alpha}")
-    messages.say(
-        tag,
-        f"Plan: {describe_examples(count_conversations(data.train), len(data.train))}; {num_tokens:,} tokens, "
-        f"{num_supervised:,} of them trained on; {num_steps} steps of {batch_size} ({epochs:.1f} epochs), "
-        f"{len(data.validation):,} for validation",
-    )
-    messages.say(
-        tag,
-        f"A step's prefixes are shared {factor:.2f} times over: "
-        f"{'each is computed once' if sharing else 'padded batches are used'} (sharing: {config.sharing})",
-    )
-    _tell_dropped(config, data)
-    return sharing
-
-
-def _tell_dropped(config: TrainingConfig, data: TrainingData) -> None:
-    """Say what is left out for its length: a warning, unless only a subset was wanted anyway."""
-    if not data.num_dropped:
-        return
-    text = f"{data.num_dropped:,} conversations are longer than max_seq_length={config.max_seq_length} tokens"
-    if config.max_train_examples is None:
-        messages.warning(f"{text} and are left out; none is ever cut.")
-    else:
-        messages.say(_tag(config), f"The subset is taken from the shorter ones: {text}")
-
-
 def start_engine(config: TrainingConfig, run: Run, data: TrainingData, *, sharing: bool) -> Engine:
     """Load the model, prove that attention is causal, and restore the checkpoint if there is one."""
-    from weatherman.engine.torch.engine import TorchEngine
-
     run.phase("loading the model", patience_s=3600)
-    engine = TorchEngine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
+    engine = open_engine(config, sharing=sharing, stop_token_ids=data.stop_token_ids)
     engine.prove_causality()
     run.adopt_engine(engine, data)
     info = engine.info
     messages.say(
-        _tag(config),
+        line_tag(config),
         f"{info.device_name}, {info.dtype}: {info.num_parameters / 1e6:,.0f} M frozen parameters, "
         f"{info.num_trainable_parameters / 1e6:.1f} M trained; no future token leaks",
     )
     return engine
-
-
-def _train_steps(
-    config: TrainingConfig,
-    run: Run,
-    data: TrainingData,
-    engine: Engine,
-    num_steps: int,
-    tracker: Tracker,
-    stop: StopRequest,
-) -> bool:
-    """Run the steps that are left.
-
-    Returns:
-        False if a signal asked to stop; what was done is saved.
-    """
-    tag, first_step = _tag(config), run.resumed_step + 1
-    plans = step_plans(
-        data.train,
-        batch_size=config.effective_batch_size,
-        seed=config.seed,
-        first_step=first_step,
-        last_step=num_steps,
-    )
-    pace, unsaved = Pace(first_step, num_steps), None
-    per_epoch = steps_per_epoch(len(data.train), config.effective_batch_size)
-    run.phase(TRAINING)
-    with ProgressDisplay(tag, num_steps, first_step, config.logging_steps) as show:
-        for plan, upcoming in with_next(plans):
-            if stop.exit_code:
-                break
-            began_s = time.monotonic()
-            rate = _rate(config, plan.step, num_steps)
-            if upcoming:
-                engine.prepare(upcoming)
-            result = engine.step(plan, rate)
-            unsaved = plan
-            pace.add(result.num_effective_tokens, time.monotonic() - began_s)
-            epoch, peak_bytes = plan.step / per_epoch, engine.peak_memory_bytes()
-            tracker.log(plan.step, run.record_step(plan, epoch, result, rate, pace, num_steps, peak_bytes))
-            show.step(plan.step, result.loss, pace)
-            if pace.num_steps == PACE_STEPS:
-                messages.say(
-                    tag, f"Measured {pace.tokens_per_s:.0f} tokens/s: about {format_duration(pace.eta_s)} left"
-                )
-            if config.eval_steps and plan.step % config.eval_steps == 0 and plan.step < num_steps:
-                _validate(config, run, data, engine, tracker, plan.step, stop)
-            if plan.step % config.save_steps == 0 or plan.step == num_steps:
-                run.save(engine, plan)
-                unsaved = None
-    if unsaved:
-        run.save(engine, unsaved)
-    return not stop.exit_code
-
-
-def _rate(config: TrainingConfig, step: int, num_steps: int) -> float:
-    return learning_rate(
-        step,
-        num_steps=num_steps,
-        base=config.learning_rate,
-        warmup_ratio=config.warmup_ratio,
-        kind=config.lr_scheduler_type,
-    )
 
 
 def _open_tracker(kind: str, config: TrainingConfig, run: Run) -> Tracker:
@@ -244,24 +145,123 @@ def _open_tracker(kind: str, config: TrainingConfig, run: Run) -> Tracker:
     tracker = start_tracker(kind, wanted)
     run.tracker_started(kind, tracker.url, tracker.command)
     if tracker.command:
-        messages.say(_tag(config), f"Look at this run beside the others: {tracker.command}")
+        messages.say(line_tag(config), f"Look at this run beside the others: {tracker.command}")
     return tracker
 
 
-def _validate(
-    config: TrainingConfig,
-    run: Run,
-    data: TrainingData,
-    engine: Engine,
-    tracker: Tracker,
-    step: int,
-    stop: StopRequest,
-) -> None:
+def _train_steps(work: Training) -> bool:
+    """Run the steps that are left.
+
+    Returns:
+        False if a signal asked to stop; what was done is saved.
+    """
+    config, run, first_step = work.config, work.run, work.run.resumed_step + 1
+    plans = step_plans(
+        work.data.train,
+        batch_size=config.effective_batch_size,
+        seed=config.seed,
+        first_step=first_step,
+        last_step=work.last_step,
+    )
+    pace, unsaved = Pace(first_step, work.last_step), None
+    run.phase(TRAINING)
+    with ProgressDisplay(work.tag, work.last_step, first_step, config.logging_steps) as show:
+        for plan, upcoming in with_next(plans):
+            if work.stop.exit_code or plan.step > work.last_step:
+                break
+            saved = _one_step(work, plan, upcoming, pace, show)
+            if config.eval_steps and plan.step % config.eval_steps == 0 and plan.step < work.last_step:
+                _validate(work, plan.step)
+            if not saved and (plan.step % config.save_steps == 0 or plan.step == work.last_step):
+                run.save(work.engine, plan)
+                saved = True
+            unsaved = None if saved else plan
+    if unsaved:
+        run.save(work.engine, unsaved)
+    return not work.stop.exit_code
+
+
+def _one_step(work: Training, plan: StepPlan, upcoming: StepPlan | None, pace: Pace, show: ProgressDisplay) -> bool:
+    """Do a step and tell of it.
+
+    Returns:
+        Whether its checkpoint was written on this occasion.
+    """
+    config, run, began_s = work.config, work.run, time.monotonic()
+    rate = learning_rate(
+        plan.step,
+        num_steps=work.shortening.horizon.num_steps_at(plan.step),
+        base=config.learning_rate,
+        warmup_ratio=config.warmup_ratio,
+        kind=config.lr_scheduler_type,
+    )
+    if upcoming:
+        work.engine.prepare(upcoming)
+    result = work.engine.step(plan, rate)
+    step_s = time.monotonic() - began_s
+    pace.add(result.num_effective_tokens, step_s)
+    epoch = plan.step / steps_per_epoch(len(work.data.train), config.effective_batch_size)
+    peak_bytes = work.engine.peak_memory_bytes()
+    metrics = run.record_step(plan, epoch, result, rate, pace, work.last_step, peak_bytes)
+    work.tracker.log(plan.step, metrics)
+    saved = work.shortening.after_step(plan, step_s, partial(run.save, work.engine))
+    pace.end_at(work.last_step)
+    show.end_at(work.last_step)
+    show.step(plan.step, result.loss, pace)
+    if pace.num_steps == PACE_STEPS:
+        text = f"Measured {pace.tokens_per_s:.0f} tokens/s: about {format_duration(pace.eta_s)} left"
+        messages.say(work.tag, text)
+    return saved
+
+
+def _validate(work: Training, step: int) -> None:
+    began_s = time.monotonic()
     try:
-        loss = engine.evaluate(data.validation, stop.give_up_if_asked).loss
+        loss = work.engine.evaluate(work.data.validation, work.stop.give_up_if_asked).loss
     except GivenUpError:
         messages.warning(f"The validation of step {step} is left out.")
         return
-    run.record_validation(step, loss)
-    tracker.log(step, {"validation/loss": loss})
-    messages.say(_tag(config), f"step {step} · validation loss {loss:.4f}")
+    work.shortening.validated(time.monotonic() - began_s)
+    work.run.record_validation(step, loss)
+    work.tracker.log(step, {"validation/loss": loss})
+    messages.say(work.tag, f"step {step} · validation loss {loss:.4f}")
+
+
+def _measure_for_the_budget(work: Training) -> None:
+    """Measure the base model before the first step where the run's end is to be reckoned with what that takes."""
+    if work.shortening.is_open:
+        began_s = time.monotonic()
+        work.run.phase("measuring the base model")
+        _measure_one(work, 0, adapter=False)
+        work.shortening.measured_before(time.monotonic() - began_s)
+
+
+def _measure(work: Training) -> None:
+    """Show what training did; the adapter is saved already, and its card gets the figures."""
+    work.run.phase(MEASURING)
+    before = _measure_one(work, 0, adapter=False)
+    after = _measure_one(work, work.last_step, adapter=True)
+    facts = data_facts(work.config, work.data, work.run.task)
+    write_model_card(work.run.output_dir, work.config, facts, work.last_step, before, after)
+    track_effect(work.tracker, work.last_step, before, after)
+    report_effect(f"{work.tag}-COMPLETE", before, after)
+    for sign in warning_signs(before, after):
+        messages.warning(f"Little was learned: {sign}")
+
+
+def _measure_one(work: Training, step: int, *, adapter: bool) -> Effect:
+    words = "with the adapter" if adapter else "without the adapter"
+    messages.say(work.tag, f"Measuring the model {words} on held-out conversations")
+    run = work.run
+    effect = measure_effect(run.output_dir, work.engine, run.config, work.data, run.task, adapter=adapter)
+    run.record_validation(step, effect.validation_loss)
+    return effect
+
+
+def _tell_result(config: TrainingConfig, run: Run) -> int:
+    peak = f"Peak memory {run.peak_memory_bytes / 2**30:.1f} GB, {format_duration(run.elapsed_s)} in all"
+    messages.say(f"{line_tag(config)}-COMPLETE", peak)
+    if report := write_report(run.output_dir):
+        messages.say(f"{line_tag(config)}-COMPLETE", f"The run's report is {report}")
+    messages.success(f"The adapter is in {run.output_dir / ADAPTER}")
+    return 0

@@ -126,15 +126,6 @@ def test_wrong_calls_are_told_as_tool_errors(reply: str, error: str, word: str) 
     assert (answer.text, answer.problem) == ("Sorry.", "")
 
 
-def test_figures_that_no_tool_gave_are_told_after_the_answer() -> None:
-    assert shown(GEOCODE, "At 59.91 north, 21 degrees.").splitlines()[1:] == [
-        "At 59.91 north, 21 degrees.", "(figures no tool gave: 21)",
-    ]  # fmt: skip
-    talk, _ = chat(GEOCODE, "At 59.91 north.", "It is still 59.9, not 12.")
-    assert talk.ask("Where?").to_json()["figures_no_tool_gave"] == []
-    assert talk.ask("Still?").figures == ("12",)  # the tool's results of earlier questions count
-
-
 PIRATE = Task(
     (Persona("pirate", 2, (SystemPrompt("Arr.", 2),)), Persona("", 1, (SystemPrompt(None, 1),))),
     (ToolSet(({"type": "function", "function": {"name": "dig", "parameters": {"type": "object"}}},), 3),), ("Gold?",), 3,
@@ -175,6 +166,15 @@ def test_tools_by_hand_take_what_is_typed() -> None:
     assert "<|im_start|>tool\na chest<|im_end|>" in talker.prompts[1]
     assert talk.ask("More?").outcomes[0].result["error"] == "no_result"
     assert asked == ["dig(depth=2) = "] * 2
+
+
+def test_figures_that_no_tool_gave_are_told_after_the_answer() -> None:
+    assert shown(GEOCODE, "At 59.91 north, 21 degrees.").splitlines()[1:] == [
+        "At 59.91 north, 21 degrees.", "(figures no tool gave: 21)",
+    ]  # fmt: skip
+    talk, _ = chat(GEOCODE, "At 59.91 north.", "It is still 59.9, not 12.")
+    assert talk.ask("Where?").to_json()["figures_no_tool_gave"] == []
+    assert talk.ask("Still?").figures == ("12",)  # the tool's results of earlier questions count
 
 
 def test_rounds_are_bounded_and_a_failed_question_is_forgotten() -> None:

@@ -22,6 +22,8 @@ from weatherman.chat.terminal import Printer, converse
 from weatherman.chat.chat import Answer
 
 class Talk:
+    source = None
+
     def ask(self, question, listener):
         if "hang" in question:
             print("ASKED", flush=True)

@@ -60,7 +60,7 @@ def test_shipped_configurations_load_and_say_how_they_are_run(platform):
 
 
 def test_every_configuration_file_is_a_shipped_one():
-    assert len(list((ROOT / "configs").iterdir())) == 3
+    assert len(list((ROOT / "configs").iterdir())) == 4
 
 
 def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
@@ -74,6 +74,28 @@ def test_h100_and_m4_are_the_same_training_at_two_batch_sizes():
         assert config.validation_file == "data/processed/validation.jsonl"
     assert (h100.effective_batch_size, h100.save_steps, h100.max_seq_length, h100.device) == (16, 500, 4096, "cuda")
     assert (m4.effective_batch_size, m4.save_steps, m4.device, m4.attn_implementation) == (8, 250, "mps", "auto")
+
+
+def test_the_small_macs_run_is_the_large_ones_on_a_base_in_4_bits():
+    large, small = (load_config(ROOT / "configs" / f"training_config_{n}.yaml", now=NOW) for n in ("m4", "m4_16gb"))
+    changed = {key for key, value in small.model_dump().items() if value != getattr(large, key)}
+    assert changed == {"engine", "quantization", "device", "max_tokens_per_chunk", "output_dir", "run_name"}
+    assert (small.engine, small.quantization, small.dtype) == ("mlx", "4bit", "bfloat16")
+    path = ROOT / "configs" / "training_config_m4_16gb.yaml"
+    assert f"weatherman train --config configs/{path.name}" in path.read_text(encoding="utf-8").split("\n\n")[0]
+    assert recommendations(small) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ("engine: torch\nquantization: 4bit\n", "4bit needs engine: mlx, and engine is torch"),
+        ("engine: mlx\nquantization: nf4\n", "nf4 needs engine: torch, and engine is mlx"),
+        ("engine: mlx\nattn_implementation: flex\n", "flex needs CUDA and engine is mlx"),
+    ],
+)
+def test_what_does_not_go_with_an_engine_is_refused(tmp_path, values, words):
+    assert any(words in problem for problem in problems_of(tmp_path, values))
 
 
 def test_demo_trains_on_each_example_once():

@@ -89,9 +89,9 @@ def test_measures_of_data(tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixtu
 
 @pytest.fixture(scope="module")
 def runs(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """The events of a run that is stopped, damaged, resumed and finished, and of one in a crash loop."""
+    """The events of a run that is stopped, damaged, resumed and finished, of one in a crash loop, and of one within a budget."""
     root = tmp_path_factory.mktemp("schemas")
-    run, looping = root / "run", root / "looping"
+    run, looping, short = root / "run", root / "looping", root / "short"
     server = ForkServer(root / "server")
     train = ["train", "-c", tiny_source / "config.yaml", "--set", "save_steps=1", "--set", f"output_dir={run}"]
     try:
@@ -102,11 +102,14 @@ def runs(tiny_source: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
         newest = max(run.glob("checkpoint-*"), key=lambda path: int(path.name.partition("-")[2]))
         (newest / "optimizer.safetensors").write_bytes(b"damaged")
         assert server.run(*train).returncode == 0
+        assert server.run(*train, "--set", f"output_dir={short}", "--set", "max_minutes=1000").returncode == 0
         broken = [*train, "--set", f"output_dir={looping}", "--set", "model_name_or_path=/nowhere"]
         assert [server.run(*broken).returncode for _ in range(4)] == [1, 1, 1, 2]
     finally:
         server.close()
-    return [json.loads(line) for one in (run, looping) for line in (one / "events.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line) for one in (run, looping, short) for line in (one / "events.jsonl").read_text().splitlines()
+    ]
 
 
 def test_events_of_real_runs(runs: list[dict[str, Any]]) -> None:

@@ -137,7 +137,7 @@ def test_before_is_measured_once_per_run(tmp_path: Path) -> None:
 
 def test_a_sample_keeps_all_that_the_model_saw() -> None:
     engine: Any = FakeEngine([4])
-    prompts = sample_prompts([conversation("twain")], [])[1:]
+    prompts = sample_prompts([conversation("twain")], [], Task())[1:]
     [sample] = answer_samples(engine, prompts, lambda c: [1], lambda ids: "Wet.", adapter=True)
     assert [message["role"] for message in sample.messages] == ["system", "user", "assistant", "tool"]
     assert sample.messages[2]["tool_calls"] == [{"name": "get_weather", "arguments": {"city": "Oslo"}}]

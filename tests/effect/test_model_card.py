@@ -14,9 +14,10 @@ from weatherman.config.schema import TrainingConfig
 from weatherman.effect.effect import Effect
 from weatherman.effect.evaluation import ToolScore
 from weatherman.effect.model_card import SHIPPED_DATA, DataFacts, data_facts, model_card
-from weatherman.records import Conversation, Message, Rendered
+from weatherman.records import Rendered
 from weatherman.run.spending import Spending
 from weatherman.system.fingerprint import hash_file
+from weatherman.task.task import Persona, Task, ToolSet
 
 ROOT = Path(__file__).parents[2]
 BEFORE, AFTER = (Effect(loss, ToolScore(20, valid, right), ()) for loss, valid, right in ((2.5, 1, 0), (1.25, 20, 16)))
@@ -64,13 +65,13 @@ def test_the_cost_is_told_where_a_rate_is_known() -> None:
 
 def test_what_is_said_of_the_data_comes_from_the_run(tmp_path: Path) -> None:
     tool: dict[str, Any] = {"type": "function", "function": {"name": "book_room", "parameters": {}}}
-    held = [Conversation((Message("user", "Hi"),), (tool,), {"persona": name}) for name in ("b", "a", "b", "")]
+    personas = (Persona("b", 3, ()), Persona("", 2, ()), Persona("a", 1, ()))
+    task = Task(personas, (ToolSet((tool,), 5), ToolSet((), 1)))
     example = [Rendered(np.arange(3, dtype=np.int32), np.ones(3, np.bool_), f"mine.jsonl:{n // 2}") for n in range(6)]
-    data: Any = SimpleNamespace(train=example, validation=example[:2], train_hash="0" * 64,
-                                held_out_conversations=lambda seed: held)  # fmt: skip
+    data: Any = SimpleNamespace(train=example, validation=example[:2], train_hash="0" * 64)
     config = CONFIG.model_copy(update={"train_file": "x/mine.jsonl", "validation_file": "y/held.jsonl"})
-    facts = data_facts(config, data)
-    assert facts == DataFacts("mine.jsonl", "held.jsonl", "0" * 64, 3, 6, 2, ("b", "a"), ("book_room",))
+    facts = data_facts(config, data, task)
+    assert facts == DataFacts("mine.jsonl", "held.jsonl", "0" * 64, 3, 6, 2, ("b (3)", "a (1)"), ("book_room",))
     assert not facts.is_shipped
 
 

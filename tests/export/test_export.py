@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from weatherman.engine.torch import merge as torch_merge
 from weatherman.engine.torch.gguf import write_model_gguf
 from weatherman.errors import WeathermanError
 from weatherman.export import export as module
-from weatherman.export.export import ExportPlan, commands, export
-from weatherman.export.template_parity import check_parity
+from weatherman.export.export import Exported, ExportPlan, commands, export
+from weatherman.export.template_parity import Parity, check_parity
 from weatherman.models.adapter import find_adapter
 from weatherman.records import Conversation
 from weatherman.rendering.render import prompt_ids
@@ -193,6 +194,18 @@ def test_half_precision_is_held_to_its_own_tolerance(plan: ExportPlan) -> None:
     assert {weight.dtype for weight in weights.values()} == {torch.float16}
     assert "FROM ./merged" in (plan.target / "Modelfile").read_text()
     assert any("convert_lora_to_gguf.py" in command for _, command in commands(done, half))
+    assert any("convert_hf_to_gguf.py" in command for _, command in commands(done, half))
+
+
+def test_no_command_for_what_is_written_already(plan: ExportPlan) -> None:
+    done = Exported(plan.target, ("adapter-f32.gguf", "weatherman-f16.gguf"), Parity(1, 1, 1), {}, "")
+    told = dict(commands(done, plan))
+    assert not any("convert_" in command for command in told.values())
+    assert told["serve"] == f"llama-server -m {plan.target}/weatherman-f16.gguf --jinja"
+    assert f"--lora {plan.target}/adapter-f32.gguf" in told["serve the base with the adapter"]
+    none = dict(commands(replace(done, files=()), plan))
+    assert sum("convert_" in command for command in none.values()) == 2
+    assert none["serve the base with the adapter"].endswith("/adapter-f16.gguf --jinja")
 
 
 def test_gguf_says_what_the_folder_says(exported: Path) -> None:

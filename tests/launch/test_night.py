@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from launching import Receiver, serving, stand_in
+from machines import Output, TableProbe
 from weatherman.config.schema import TrainingConfig, load_config
 from weatherman.errors import WeathermanError
 from weatherman.launch import pod, power
@@ -362,3 +363,21 @@ def test_configuration_is_meant_from_the_callers_folder_else_from_the_project(
     monkeypatch.chdir(caller)
     with pytest.raises(WeathermanError, match="cannot be entered"):
         enter_project(LaunchOptions("h100", project=Path("none")))
+
+
+def test_low_power_mode_and_growing_swap_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    programs = {
+        "pmset -g": Output(0, " lowpowermode         1\n"),
+        "sysctl -n vm.swapusage": Output(0, "total = 2048.00M  used = 512.00M  free = 1536.00M  (encrypted)\n"),
+    }
+    probe = TableProbe(programs=programs)
+    assert [one.verdict for one in check_power(probe) if one.code == "mac.low-power"] == ["warn"]
+    now = [0.0]
+    health = Health(probe, awake_s=lambda: now[0], all_s=lambda: now[0])
+    programs["sysctl -n vm.swapusage"] = Output(0, "total = 4096.00M  used = 2560.00M  free = 1536.00M\n")
+    for _ in range(3):
+        now[0] += 61
+        health.poll()
+    assert capsys.readouterr().out.count("⚠️ WARNING: The Mac swaps: 2.0 GB more than when training began") == 1
+    programs["pmset -g"] = Output(0, " lowpowermode         0\n")
+    assert not [one for one in check_power(probe) if one.code == "mac.low-power"]

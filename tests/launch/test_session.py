@@ -19,6 +19,7 @@ import pytest
 from weatherman.errors import WeathermanError
 from weatherman.launch import detach, session
 from weatherman.launch.detach import receive
+from weatherman.launch.metal import metal_cause, smaller_chunks
 from weatherman.launch.session import supervise
 from weatherman.launch.session_record import Job, SessionRecord, read_record, write_record
 
@@ -205,3 +206,47 @@ def test_record_is_alive_as_long_as_its_very_process() -> None:
     assert not replace(mine, exit_code=0).is_alive
     assert not replace(mine, process="of an earlier boot").is_alive
     assert not replace(mine, process=None).is_alive
+
+
+OUT_OF_MEMORY = (
+    "[METAL] Command buffer execution failed: Insufficient Memory (kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+)
+ABORTS = (
+    "emit('start'); emit('engine', max_tokens_per_chunk=256)\n"
+    "open('run/argv', 'a').write(json.dumps(sys.argv[1:]) + '\\n')\n"
+    "if len(open('run/argv').readlines()) > 1: sys.exit(1)\n"
+    f"print({OUT_OF_MEMORY!r}, flush=True); os.abort()"
+)
+
+
+def test_metal_out_of_memory_is_told_and_a_restart_takes_smaller_passes(tmp_path: Path) -> None:
+    code, record, _ = supervised(tmp_path, ABORTS, restarts=1)
+    assert code == 1
+    log = (tmp_path / "logs" / "training.log").read_text()
+    assert "Training failed: Metal ran out of memory with passes of 256 tokens. Hint: close other programs" in log
+    assert [json.loads(line) for line in (tmp_path / "run" / "argv").read_text().splitlines()] == [
+        [],
+        ["--set", "max_tokens_per_chunk=128"],
+    ]
+    assert record.num_restarts == 1
+
+
+def test_an_abort_without_metals_words_stays_an_abort(tmp_path: Path) -> None:
+    _, record, _ = supervised(tmp_path, "emit('start'); os.abort()")
+    assert record.cause == "the trainer was killed by SIGABRT"
+
+
+@pytest.mark.parametrize(("tokens", "smaller"), [(256, 128), (100, 64), (64, None)])
+def test_passes_are_halved_down_to_the_least(tokens: int, smaller: int | None) -> None:
+    assert smaller_chunks(tokens) == smaller
+
+
+def test_metals_timeout_is_told_apart_and_old_words_do_not_count(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text(OUT_OF_MEMORY + "\n")
+    begin = log.stat().st_size
+    with log.open("a") as file:
+        file.write("[METAL] Command buffer execution failed: Caused GPU Timeout Error\n")
+    assert metal_cause(log, begin) == "a pass took Metal too long"
+    assert metal_cause(log, log.stat().st_size) == ""
+    assert metal_cause(tmp_path / "none", 0) == ""

@@ -17,11 +17,11 @@ from machines import ROOT, TableProbe, assert_grammar
 from weatherman.config.schema import TrainingConfig, load_config
 from weatherman.errors import WeathermanError
 from weatherman.models.shape import KNOWN, ModelShape, model_shape
+from weatherman.planning.limits import memory_limit
 from weatherman.planning.memory import GIB, Held, estimate_memory, held_by_padding, held_by_tree
 from weatherman.planning.plan import (
     chunk_tokens,
     make_plan,
-    memory_limit,
     plan_workers,
     read_examples,
     run_memory,
@@ -215,7 +215,7 @@ def test_rough_tokens_are_within_a_tenth_of_mistral_s() -> None:
 
 def test_time_is_four_flops_a_parameter_and_token() -> None:
     config = shipped("h100")
-    (low, high), words = estimate_time(config, MISTRAL, 1_000_000)
+    (low, high), (words,) = estimate_time(config, MISTRAL, 1_000_000)
     flops = 4 * MISTRAL.num_computing_parameters * 1e6
     assert low == pytest.approx(flops / (989e12 * 0.45))
     assert high == pytest.approx(flops / (989e12 * 0.25))

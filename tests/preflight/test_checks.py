@@ -182,7 +182,8 @@ def test_recorded_macs(stub: str, expected: dict[str, str], monkeypatch: pytest.
 
 def test_a_16_gb_mac_is_told_plainly(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = mac.check_memory(stub_probe(monkeypatch, "m4_16gb"))
-    assert "a 7B base in bfloat16 (13.5 GB) does not fit" in finding.message
+    assert "a 7B base in bfloat16 (13.5 GB) does not fit beside macOS, in 4 bits it does" in finding.message
+    assert "configs/training_config_m4_16gb.yaml" in finding.fix
 
 
 @pytest.mark.parametrize(("gib", "verdict"), [(15.99, "fail"), (16, "warn"), (31.99, "warn"), (32, "ok")])

@@ -11,8 +11,8 @@ import pytest
 
 from command_line import weatherman
 from weatherman.data.validate import validate_row
-from weatherman.quality.duplicates import count_exact, nearest_across, shared_groups
-from weatherman.quality.measures import load
+from weatherman.quality.duplicates import exact_duplicates, nearest_across, shared_groups
+from weatherman.quality.measures import load, sameness
 from weatherman.quality.metric import Metric, judged, unknown
 from weatherman.quality.repetition import distinct_4, mask, masked_sentences, measure_repetition, names
 from weatherman.quality.report import passes, row
@@ -208,11 +208,28 @@ def test_sentences_beyond_twenty_times_count_as_repeated() -> None:
 def test_duplicates_exact_and_near() -> None:
     a, b = talk("It is 21 °C in Lima and the rain is falling on every roof of the town."), talk("All is well.")
     near = talk("It is 19 °C in Lima and the rain is falling on every roof of the town.")
-    assert count_exact([a, b]) == 0
-    assert count_exact([a, b, a]) == 1
+    assert exact_duplicates([a, b]) == []
+    assert exact_duplicates([a, b, a]) == [(a.source, a.source)]
     assert nearest_across([a], [near]).similarity == 1.0  # alike but for the number
-    assert nearest_across([a], [near]).num_near == 1
-    assert nearest_across([b], [near]).num_near == 0
+    assert nearest_across([a], [near]).near == ((a.source, near.source),)
+    assert nearest_across([b], [near]).near == ()
+
+
+def test_duplicates_are_told_by_file_and_line(tmp_path: Path) -> None:
+    texts = ["It is 21 °C in Lima and the rain is falling on every roof of the town.", "All is well here today."]
+    rows = [{"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]} for text in texts]
+    train, held = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    train.write_text("".join(json.dumps(rows[number]) + "\n" for number in (0, 1, 1, 0)))
+    held.write_text(json.dumps(rows[0]) + "\n")
+    found = {metric.name: metric for metric in sameness(load(train, held))}
+    exact = found["exact-duplicates"]
+    assert (exact.value, exact.verdict) == (3, "fail")
+    assert exact.detail == (
+        "a.jsonl:3 says what a.jsonl:2 says; a.jsonl:4 says what a.jsonl:1 says; b.jsonl:1 says what a.jsonl:1 says"
+    )
+    near = found["near-duplicates-across"]
+    assert near.value == 2
+    assert "a.jsonl:1 is like b.jsonl:1; a.jsonl:4 is like b.jsonl:1" in near.detail
 
 
 def test_groups_and_places_on_both_sides_are_named() -> None:

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,18 @@ from hypothesis import strategies as st
 from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.errors import WeathermanError
 from weatherman.report import page as module
-from weatherman.report.charts import chart, moving_mean, nice_ticks, thin_out
+from weatherman.report.charts import Line, chart, moving_mean, nice_ticks, step_ticks, thin_out
 from weatherman.report.page import make_report, render_page, write_report
 from weatherman.report.run_data import read_run
 from weatherman.run.spending import Spending
 
 EVIL = "<script>alert(1)</script>\"'&\x1b[2J"
+SEEN = [
+    {"role": "system", "content": "You are a pilot.", "tool_calls": []},
+    {"role": "user", "content": "Is it foggy?", "tool_calls": []},
+    {"role": "assistant", "content": None, "tool_calls": [{"name": "see", "arguments": {"far": EVIL}}]},
+    {"role": "tool", "content": '{"visibility_m": 40}', "tool_calls": []},
+]
 
 
 def at(minute: float) -> str:
@@ -60,8 +67,8 @@ def make_run(folder: Path, text: str = "Fog, sir.") -> Path:
     effect = {
         name: {
             "validation_loss": loss,
-            "tools": {"num_prompts": 20, "num_valid": valid, "num_right_tool": valid},
-            "samples": [{"persona": "twain", "prompt": "Is it foggy?", "answer": f"{name}: {text}"}],
+            "tools": {"num_prompts": 20, "num_valid": valid, "num_right_tool": max(0, valid - 2)},
+            "samples": [{"persona": "twain", "prompt": "Is it foggy?", "answer": f"{name}: {text}", "messages": SEEN}],
         }
         for name, loss, valid in (("before", 2.5, 1), ("after", 1.25, 18))
     }
@@ -119,7 +126,7 @@ def test_figures_are_those_of_the_folder(tmp_path: Path) -> None:
     assert data.spending.hourly_rate == pytest.approx(3.0)
     assert data.resumed_steps == [15]
     text = Page(render_page(data)).text
-    for figure in ("1.2500", "-1.2500 from 2.5000", "18 of 20", "1 before", "30", "in 2 attempts", "35,000 tokens in all",
+    for figure in ("1.2500", "-1.2500 from 2.5000", "18 of 20", "1 before", "The right tool", "16 of 20", "30", "in 2 attempts", "35,000 tokens in all",
                    "2.5 GB", "$1.00", "$3.00 an hour × 0.33 h", "run-7", "abc123", "d" * 64, "e" * 64, "2.13.0",
                    "goes on after step 15", "checkpoint-20 set aside: Fog, sir.", "before: Fog, sir.", "after: Fog, sir.",
                    "a night's run", "lora_r", "2026-03-01 10:20:30 UTC"):  # fmt: skip
@@ -138,6 +145,64 @@ def test_page_is_whole_and_fetches_nothing(tmp_path: Path) -> None:
     assert not re.search(r"url\(|@import|https?:", html)
     assert "prefers-color-scheme: dark" in html
     assert page.tags.count("svg") == 7
+
+
+def test_a_sample_is_shown_as_the_model_saw_it(tmp_path: Path) -> None:
+    text = Page(render_page(read_run(make_run(tmp_path)))).text
+    places = [text.index(words) for words in (
+        "You are a pilot.", 'see({"far": "<script>', '{"visibility_m": 40}', "before: Fog, sir.", "after: Fog, sir.")]  # fmt: skip
+    assert places == sorted(places)
+
+
+def test_values_can_be_read_off_a_chart_without_a_script() -> None:
+    svg = chart("t", [Line("loss", [(1, 0.5), (2, 10.0), (3, 5.0)])], str, dots=[(3, 4.0)])
+    assert re.findall("<title>([^<]*)</title>", svg) == [
+        "step 1: loss 0.5", "step 2: loss 10.0", "step 3: loss 5.0, measured 4.0",
+    ]  # fmt: skip
+    columns = [tuple(map(float, one)) for one in re.findall(r'<rect x="([\d.]+)" y="0" width="([\d.]+)"', svg)]
+    for (x, width), (following, _) in pairwise(columns):
+        assert x + width == pytest.approx(following, abs=0.11)
+
+
+def test_the_step_axis_has_round_ticks_and_its_name() -> None:
+    assert step_ticks(1, 60) == [20, 40, 60]
+    assert step_ticks(1, 3) == [1, 2, 3]
+    assert step_ticks(7, 7) == [7]
+    svg = chart("t", [Line("t", [(float(step), 1.0 * step) for step in range(1, 3001)])], str)
+    texts = re.findall(r"<text [^>]*>([^<]*)</text>", svg)
+    assert [text for text in texts if re.fullmatch(r"\d,\d{3}", text)] == ["1,000", "2,000", "3,000"]
+    assert "step" in texts
+    assert svg.count('class="tick"') == 3
+
+
+def test_charts_have_a_legend(tmp_path: Path) -> None:
+    html = render_page(read_run(make_run(tmp_path)))
+    for sign in ("faint", "mean", "dots", "resumed"):
+        assert f'<i class="sign {sign}"></i>' in html
+
+
+def test_runs_are_compared_in_a_table_and_in_common_charts(tmp_path: Path) -> None:
+    one, two = make_run(tmp_path / "one", EVIL), make_run(tmp_path / "two")
+    run = json.loads((two / "run.json").read_text())
+    run["config"] |= {"run_name": "another night", "learning_rate": 9e-4}
+    (two / "run.json").write_text(json.dumps(run))
+    page = make_report(one, two)
+    assert page == tmp_path / "comparison.html"
+    html = page.read_text()
+    parsed = Page(html)
+    assert parsed.open == []
+    assert "<script" not in html
+    for words in ("a night's run", "another night", "16 of 20, 0 before", "18 of 20, 1 before", "0.0009",
+                  "$1.00 = $3.00 an hour x 0.33 hours", "2.5000", "1.2500"):  # fmt: skip
+        assert words in parsed.text, words
+    curves = html[html.index("<h2>Curves") :]
+    assert curves.count('class="line c0"') == curves.count('class="line c1"') == 4
+    differing = html[html.index("What differs") :]
+    assert "learning_rate" in differing
+    assert "lora_r" not in differing
+    same = make_report(one, one, target=tmp_path / "same.html").read_text()
+    assert "nothing but their names and folders" in same
+    assert "a night&#x27;s run (one)" in same
 
 
 def test_foreign_text_is_only_text(tmp_path: Path) -> None:
@@ -212,7 +277,7 @@ def test_errors_name_what_to_do(tmp_path: Path) -> None:
         make_report(tmp_path)
     run = make_run(tmp_path / "run")
     with pytest.raises(WeathermanError, match="cannot be written") as caught:
-        make_report(run, tmp_path / "no" / "such" / "folder.html")
+        make_report(run, target=tmp_path / "no" / "such" / "folder.html")
     assert caught.value.hint == "give another file: --output FILE"
 
 
@@ -226,18 +291,21 @@ def test_command(tmp_path: Path) -> None:
     done = subprocess.run([*command, str(run), "--output", "a.html", "--json"], **options)  # type: ignore[call-overload]
     page = tmp_path / "a.html"
     assert json.loads(done.stdout) == {"format_version": 1, "report": "a.html", "bytes": page.stat().st_size}
+    done = subprocess.run([*command, str(run), str(run), "-o", "two.html"], **options)  # type: ignore[call-overload]
+    assert done.stdout == "✅ SUCCESS: The report is two.html\n"
+    assert "2 runs" in (tmp_path / "two.html").read_text()
     done = subprocess.run([*command, "nowhere"], **options)  # type: ignore[call-overload]
     assert done.returncode == 1
     assert done.stdout.startswith("❌ ERROR: nowhere holds no run")
 
 
 def path_points(svg: str) -> list[tuple[float, float]]:
-    (d,) = re.findall(r'class="line" d="M([^"]+)"', svg)
+    (d,) = re.findall(r'class="line c0" d="M([^"]+)"', svg)
     return [tuple(map(float, pair.split())) for pair in d.split("L")]  # type: ignore[misc]
 
 
 def test_a_line_goes_where_its_values_are() -> None:
-    points = path_points(chart("t", [(1, 0.0), (2, 10.0), (3, 5.0)], str))
+    points = path_points(chart("t", [Line("t", [(1, 0.0), (2, 10.0), (3, 5.0)])], str))
     (x1, y1), (x2, y2), (x3, y3) = points
     assert x2 - x1 == pytest.approx(x3 - x2)
     assert y1 - y2 == pytest.approx(2 * (y1 - y3), abs=0.2)  # pixels count downwards

@@ -18,6 +18,7 @@ from run_folders import names
 from weatherman.errors import WeathermanError
 from weatherman.run import lock as module
 from weatherman.run.lock import read_holder, run_lock
+from weatherman.system.own_command import own_command
 from weatherman.system.process import identity, is_suspended
 
 _HOLD = """
@@ -70,7 +71,7 @@ def test_second_trainer_is_told_who_holds_it(tmp_path: Path) -> None:
             pass
         assert caught.value.exit_code == 1
         assert f"another trainer works in {tmp_path}: process {process.pid} on " in caught.value.message
-        assert caught.value.hint == f"look at it with: weatherman status {tmp_path}"
+        assert caught.value.hint == f"look at it with: {own_command('status', str(tmp_path))}"
         process.send_signal(signal.SIGSTOP)
         while not is_suspended(process.pid):
             time.sleep(0.01)

@@ -15,6 +15,7 @@ from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.folder import next_run_folder
+from weatherman.run.opening import open_run
 from weatherman.run.provenance import (
     MAY_CHANGE,
     apply_frozen,
@@ -24,7 +25,6 @@ from weatherman.run.provenance import (
     refuse_changes,
     warn_of_differences,
 )
-from weatherman.run.run import open_run
 from weatherman.run.stop import StopNow
 from weatherman.run.training_data import DataIdentity
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from run_folders import save
 from weatherman import messages
+from weatherman.checkpoints import resume
 from weatherman.checkpoints.resume import (
     begin_attempt,
     record_checkpoint,
@@ -24,11 +25,14 @@ from weatherman.checkpoints.resume import (
     record_finished,
     record_step,
 )
+from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
 from weatherman.run import status as module
 from weatherman.run.events import EventLog, Heartbeat, StatusFile
 from weatherman.run.lock import run_lock
+from weatherman.run.run import open_run
 from weatherman.run.status_view import RunStatus, latest_run, read_status, show_status, status_lines
+from weatherman.system.own_command import own_command
 from weatherman.system.process import is_suspended
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "schemas" / "status.schema.json").read_text())
@@ -72,6 +76,22 @@ def edit(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+@pytest.mark.parametrize("said", ["the disk is full", ""])
+def test_a_crash_loop_tells_the_last_checkpoints_step_and_the_cause(tmp_path: Path, said: str) -> None:
+    config = TrainingConfig(output_dir=str(tmp_path))
+    record_step(tmp_path, begin_attempt(tmp_path), 3)
+    save(tmp_path, 3)
+    for _ in range(2):
+        state = begin_attempt(tmp_path)
+        if said:
+            resume.record_failure(tmp_path, state, said)
+    with pytest.raises(WeathermanError), open_run(config, [], reset_crash_loop=False):
+        pass
+    status = checked(tmp_path)
+    assert (status.state, status.step, status.last_verified_checkpoint) == ("crash-loop", 3, "checkpoint-3")
+    assert (said or "none left a word: killed") in status.reason
+
+
 def test_schema_is_a_schema_of_every_field() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert set(SCHEMA["properties"]) == set(RunStatus("a", "dead").to_json())
@@ -85,7 +105,7 @@ def test_running_suspended_stalled_dead(tmp_path: Path) -> None:
         assert (status.state, status.reason, status.exit_code) == ("running", "", None)
         assert (status.step, status.total, status.loss, status.eta_s, status.attempt) == (3, 10, 1.5, 100.0, 2)
         assert status.last_verified_checkpoint == "checkpoint-2"
-        assert status.next_action == f"weatherman status {tmp_path} --watch"
+        assert status.next_action == own_command("status", str(tmp_path), "--watch")
         process.send_signal(signal.SIGSTOP)
         while not is_suspended(process.pid):
             time.sleep(0.01)
@@ -242,7 +262,7 @@ def test_lines_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             f"[STATUS] {tmp_path}: running, step 3 of 10 (30%), attempt 2",
             "[STATUS] loss 1.5000 · 250 tokens/s · 2 min left",
             "[STATUS] Last verified checkpoint: checkpoint-2",
-            f"[STATUS] Next: weatherman status {tmp_path} --watch",
+            f"[STATUS] Next: {own_command('status', str(tmp_path), '--watch')}",
         ]
         assert show_status(tmp_path, as_json=True) == 0
         jsonschema.validate(json.loads(capsys.readouterr().out), SCHEMA)

@@ -79,7 +79,7 @@ def write_rows(path: Path, num_rows: int, seed: int) -> None:
     path.write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
-def write_model(folder: Path) -> None:
+def write_model(folder: Path, *, hidden_size: int = 32) -> None:
     """Write the model and its tokenizer; the same bytes every time."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -99,7 +99,7 @@ def write_model(folder: Path) -> None:
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token=SPECIALS[2], pad_token=SPECIALS[0])
     fast.save_pretrained(folder)
     config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        vocab_size=len(fast), hidden_size=hidden_size, intermediate_size=2 * hidden_size, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, max_position_embeddings=1024, tie_word_embeddings=True,
         bos_token_id=0, eos_token_id=2, pad_token_id=0,
     )  # fmt: skip
@@ -108,14 +108,14 @@ def write_model(folder: Path) -> None:
         LlamaForCausalLM(config).save_pretrained(folder)
 
 
-def write_setting(root: Path, *, num_rows: int = 22) -> Path:
+def write_setting(root: Path, *, num_rows: int = 22, hidden_size: int = 32) -> Path:
     """Write model, data and configuration below `root`.
 
     Returns:
         The configuration's path; its run goes to `root/run`: two epochs, 12 steps, the last of an epoch half full.
     """
     root.mkdir(parents=True, exist_ok=True)
-    write_model(root / "model")
+    write_model(root / "model", hidden_size=hidden_size)
     write_rows(root / "train.jsonl", num_rows, seed=1)
     write_rows(root / "validation.jsonl", 6, seed=2)
     config = root / "config.yaml"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from contextlib import nullcontext
 from typing import Any, TextIO
 
 from weatherman.chat.chat import Answer, Chat
@@ -12,6 +13,7 @@ from weatherman.chat.waiting import thinking
 from weatherman.errors import WeathermanError
 from weatherman.messages import escape
 from weatherman.task.task import UNNAMED
+from weatherman.tools.by_hand import ByHand
 from weatherman.tools.source import result_text
 
 _DIM, _BOLD, _RED, _END = "\033[2m", "\033[1m", "\033[31m", "\033[0m"
@@ -133,7 +135,8 @@ def converse(chat: Chat, lines: Iterable[str], printer: Printer) -> bool:
 def ask_and_print(chat: Chat, question: str, printer: Printer) -> bool:
     """Put one question and show the answer; tells whether it got one."""
     try:
-        with thinking(printer) as listener:
+        asks_the_user = chat.source is not None and chat.source.name == ByHand.name
+        with nullcontext(printer) if asks_the_user else thinking(printer) as listener:
             answer = chat.ask(question, listener)
     except WeathermanError as problem:
         printer.problem(str(problem))

@@ -59,8 +59,19 @@ def frozen_problem(frozen: Any) -> str:
     for names, kind in ((_TEXTS, str), (_MAPPINGS, dict)):
         if wrong := [name for name in names if not isinstance(frozen.get(name), kind)]:
             return f"has no usable {wrong[0]}"
-    odd = _engine_problem(frozen["engine"])
+    odd = _engine_problem(frozen["engine"]) or horizon_problem(frozen)
     return f"has an impossible {odd}" if odd else ""
+
+
+def horizon_problem(frozen: dict[str, Any]) -> str:
+    """What is wrong with the end that a budget settled; empty if nothing is, or if none was."""
+    horizon = frozen.get("horizon")
+    if horizon is None:
+        return ""
+    if not isinstance(horizon, dict) or set(horizon) != {"settled_at", "settled"}:
+        return "horizon"
+    at, last = horizon["settled_at"], horizon["settled"]
+    return "" if type(at) is int and type(last) is int and 1 <= at <= last else "horizon"
 
 
 def _engine_problem(engine: dict[str, Any]) -> str:

@@ -53,6 +53,10 @@ def doctor(
     config: OptionalConfig = None,
     overrides: SetOption = None,
     rehearse: RehearseOption = False,
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", help="Also write one file to send: no secrets, no data.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="With --bundle: a run whose first steps go in.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run all preflight checks: ok, warning, failed, or cannot be known here, each with what to do.
@@ -61,7 +65,7 @@ def doctor(
     """
     from weatherman.preflight.runner import GROUPS
 
-    _run(GROUPS, env, config, overrides, rehearse, as_json)
+    _run(GROUPS, env, config, overrides, rehearse, as_json, bundle, run)
 
 
 def _run(
@@ -71,7 +75,11 @@ def _run(
     overrides: list[str] | None,
     rehearse: bool,
     as_json: bool,
+    bundle: Path | None = None,
+    run: Path | None = None,
 ) -> None:
+    from weatherman import messages
+    from weatherman.preflight.bundle import write_bundle
     from weatherman.preflight.places import platform_of
     from weatherman.preflight.probe import SystemProbe
     from weatherman.preflight.report import report
@@ -80,7 +88,16 @@ def _run(
 
     probe = SystemProbe()
     target = Target(env or platform_of(config, probe), config, tuple(overrides or ()), rehearse, probe=probe)
-    raise typer.Exit(report(run_checks(target, groups), as_json=as_json))
+    findings = list(run_checks(target, groups)) if bundle else run_checks(target, groups)
+    code = report(findings, as_json=as_json)
+    if bundle:
+        write_bundle(bundle, list(findings), run)
+        if not as_json:
+            messages.say(
+                "PREFLIGHT",
+                f"Written to {bundle}, to be read and sent: versions, findings, first steps",
+            )
+    raise typer.Exit(code)
 
 
 def plan(
@@ -96,10 +113,12 @@ def plan(
     from weatherman.planning.plan import make_plan
     from weatherman.planning.plan_report import report_plan
     from weatherman.preflight.config_check import device_bytes
+    from weatherman.preflight.mac import read_chip
     from weatherman.preflight.places import platform_of
     from weatherman.preflight.probe import SystemProbe
     from weatherman.preflight.target import Target
 
     loaded = load_config(config, overrides or ())
-    there = device_bytes(Target(platform_of(config, SystemProbe()), config))
-    raise typer.Exit(report_plan(make_plan(loaded, device_bytes=there), as_json=as_json))
+    target = Target(platform_of(config, SystemProbe()), config)
+    made = make_plan(loaded, device_bytes=device_bytes(target), chip=read_chip(target.probe))
+    raise typer.Exit(report_plan(made, as_json=as_json))

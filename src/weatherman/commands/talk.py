@@ -150,6 +150,9 @@ def export(
         list[Path] | None,
         typer.Option("--conversations", help="Files to compare on; the run's validation file by default."),
     ] = None,
+    for_what: Annotated[
+        str, typer.Option("--for", help="all; or mlx: the adapter alone, as mlx_lm.generate reads it.")
+    ] = "all",
     as_json: JsonOption = False,
 ) -> None:
     """Merge an adapter and write all that Ollama, llama.cpp and transformers need, or nothing if a check fails.
@@ -168,15 +171,18 @@ def export(
     for name, value, allowed in (("--dtype", dtype, module.DTYPES), ("--gguf", gguf, module.GGUF_TYPES)):
         if value not in allowed:
             raise WeathermanError("export.option", f"{name} {value}: choose one of {', '.join(allowed)}.")
+    if for_what not in ("all", "mlx"):
+        raise WeathermanError("export.option", f"--for {for_what}: choose one of all, mlx.")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     place = find_adapter(adapter or newest_adapter())
     task = _task(place)
     task.persona(persona or "")
     held_out = place.config.get("validation_file", "data/synthetic/final_validation.jsonl")
     files = tuple(conversations or [Path(held_out)])
-    target = output or place.folder.parent / "export"
-    plan = module.ExportPlan(place, target, files, dtype, gguf, task, persona or "")
-    if not as_json:
+    for_mlx = for_what == "mlx"
+    target = output or place.folder.parent / ("export-mlx" if for_mlx else "export")
+    plan = module.ExportPlan(place, target, files, dtype, gguf, task, persona or "", for_mlx)
+    if not as_json and not for_mlx:
         messages.say("EXPORT", f"{place.folder} into {place.base_model}, {dtype} (a minute or two)")
     done = module.export(plan)
     if as_json:
@@ -189,16 +195,19 @@ def _say_export(done: Exported, commands: list[tuple[str, str]]) -> None:
     from weatherman import messages
 
     parity, merge = done.parity, done.merge
-    messages.say(
-        "EXPORT",
-        f"Same tokens as in training: {parity.num_conversations:,} conversations, {parity.num_prompts:,} prompts",
-    )
-    messages.say(
-        "EXPORT",
-        f"Logits of the merged weights: at most {merge['max_difference']:.2g} from the adapter's (allowed "
-        f"{merge['tolerance']:.2g}; the adapter changes them by {merge['adapter_effect']:.2g}), "
-        f"{merge['same_top_share']:.2%} of {merge['num_positions']:,} positions with the same first token",
-    )
+    if done.base_weights:
+        messages.say("EXPORT", done.base_weights)
+    if parity:
+        messages.say(
+            "EXPORT",
+            f"Same tokens as in training: {parity.num_conversations:,} conversations, {parity.num_prompts:,} prompts",
+        )
+        messages.say(
+            "EXPORT",
+            f"Logits of the merged weights: at most {merge['max_difference']:.2g} from the adapter's (allowed "
+            f"{merge['tolerance']:.2g}; the adapter changes them by {merge['adapter_effect']:.2g}), "
+            f"{merge['same_top_share']:.2%} of {merge['num_positions']:,} positions with the same first token",
+        )
     if done.no_gguf:
         messages.warning(f"No GGUF was written: {done.no_gguf}")
     for purpose, command in commands:

@@ -13,7 +13,7 @@ from weatherman.config.schema import TrainingConfig
 _INTRODUCTION = """\
 # The configuration
 
-A configuration is a YAML file of `key: value` lines; `configs/` holds three. Every key is optional and has the default
+A configuration is a YAML file of `key: value` lines; `configs/` holds four. Every key is optional and has the default
 below. One key is overridden by `--set`, its value read as YAML:
 
     weatherman train --config configs/training_config_demo.yaml --set learning_rate=5e-4 --set max_steps=20

@@ -57,6 +57,10 @@ class TrainingConfig(BaseModel):
     """Precision of the frozen weights; `auto` is float32 on a CPU and bfloat16 elsewhere. LoRA weights are float32."""
     device: Literal["auto", "cpu", "mps", "cuda"] = "auto"
     """Where to train; `auto` takes CUDA, else MPS, else the CPU."""
+    engine: Literal["auto", "torch", "mlx"] = "auto"
+    """What computes; `auto` takes MLX on Apple Silicon for a base in 4 or 8 bits, and PyTorch otherwise."""
+    quantization: Literal["none", "4bit", "8bit", "nf4"] = "none"
+    """The frozen base's weights: as `dtype` says, in 4 or 8 bits (MLX, groups of 64), or in NF4 (PyTorch on CUDA)."""
     train_file: Line = "data/synthetic/final_train.jsonl"
     """Training conversations (chat JSONL)."""
     validation_file: Line = "data/synthetic/final_validation.jsonl"
@@ -128,7 +132,7 @@ class TrainingConfig(BaseModel):
     max_tokens_per_chunk: Annotated[int, Field(ge=64)] | None = None
     """Tokens that go through the model together; null: chosen from the device's memory."""
     num_threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """CPU threads; null: PyTorch's choice. Fixed for the run, since it decides the last bit."""
+    """CPU threads of PyTorch; null: its choice. Fixed for the run, since it decides the last bit. MLX has its own."""
     report_to: Literal["none", "wandb", "trackio", "tensorboard"] = "none"
     """Where metrics are sent besides events.jsonl."""
     project_name: Slug = "weatherman-lora"
@@ -139,6 +143,10 @@ class TrainingConfig(BaseModel):
     """Held-out prompts whose tool calls are judged before and after training."""
     hourly_rate: Annotated[float, Field(gt=0)] | None = None
     """The machine's price in dollars per hour, for the cost so far."""
+    max_minutes: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Minutes that the whole run may take; after its first steps it is shortened, once, to as many steps as fit."""
+    max_cost: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Dollars that the whole run may cost; needs `hourly_rate`, and works like `max_minutes`."""
 
     @field_validator("target_modules", "personas")
     @classmethod
@@ -147,12 +155,30 @@ class TrainingConfig(BaseModel):
             raise ValueError(f"{', '.join(repeated)} given more than once")
         return names
 
+    @field_validator("quantization")
+    @classmethod
+    def _quantization_of_engine(cls, quantization: str, info: ValidationInfo) -> str:
+        engine = info.data.get("engine")
+        if (quantization == "nf4" and engine == "mlx") or (quantization in ("4bit", "8bit") and engine == "torch"):
+            other = "torch" if engine == "mlx" else "mlx"
+            raise ValueError(f"{quantization} needs engine: {other}, and engine is {engine}")
+        return quantization
+
     @field_validator("attn_implementation")
     @classmethod
     def _kernel_of_device(cls, kernel: str, info: ValidationInfo) -> str:
         if kernel in ("flex", "flash") and info.data.get("device") in ("cpu", "mps"):
             raise ValueError(f"{kernel} needs CUDA and device is {info.data['device']}")
+        if kernel in ("flex", "flash") and info.data.get("engine") == "mlx":
+            raise ValueError(f"{kernel} needs CUDA and engine is mlx")
         return kernel
+
+    @field_validator("max_cost")
+    @classmethod
+    def _cost_has_a_rate(cls, cost: float | None, info: ValidationInfo) -> float | None:
+        if cost is not None and info.data.get("hourly_rate") is None:
+            raise ValueError("it needs hourly_rate, which says how long that is")
+        return cost
 
     @property
     def effective_batch_size(self) -> int:

@@ -116,11 +116,18 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 while len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
                     line = file.readline(MAX_LINE_BYTES + 1)
     except FileNotFoundError as problem:
-        hint = "data/processed/ is made by the set-up; see data/README.md."
-        raise WeathermanError("data.missing", f"there is no data file {path}.", hint) from problem
+        raise missing_file(path) from problem
     except (OSError, ValueError) as problem:  # ValueError: a path with a NUL byte
         reason = getattr(problem, "strerror", None) or problem
         raise WeathermanError("data.unreadable", f"{path}: {reason}.") from problem
+
+
+def missing_file(path: Path) -> WeathermanError:
+    """Make the error for a data file that is not there."""
+    hint = "check its name, and the folder that it is relative to."
+    if "processed" in path.parts:
+        hint = "data/processed/ is made by the set-up (make setup); see data/README.md."
+    return WeathermanError("data.missing", f"there is no data file {path}.", hint)
 
 
 def _refuse_binary(path: Path, file: BinaryIO) -> None:

@@ -53,7 +53,7 @@ def save_final_adapter(
         base = model_folder(config.model_name_or_path)
         save_tokenizer(base, config.model_revision, data.template, staging)
         (staging / TASK_FILE).write_bytes(task_bytes(task))
-        (staging / CARD).write_text(model_card(config, data_facts(config, data), step), encoding="utf-8")
+        (staging / CARD).write_text(model_card(config, data_facts(config, data, task), step), encoding="utf-8")
         for path in staging.iterdir():
             fsync_file(path)
         fsync_folder(staging)

@@ -15,6 +15,7 @@ from weatherman.models.base_model import DEMO_MODEL
 from weatherman.records import count_conversations, describe_examples
 from weatherman.run.spending import Spending
 from weatherman.run.training_data import TrainingData
+from weatherman.task.task import Task
 
 SHIPPED_DATA = frozenset(["b11cbe6015f3482b22cdf065f2a5f46484b123c576c9b5e821b42620fc6656eb"])
 _BASE_LICENCES = {DEMO_MODEL: "apache-2.0", "mistralai/Mistral-7B-Instruct-v0.3": "apache-2.0"}
@@ -39,8 +40,8 @@ class DataFacts:
         num_conversations: that were trained on.
         num_examples: that they make.
         num_validation: examples of the validation loss.
-        personas: in the held-out conversations, the most frequent first; none where the data names none.
-        tools: that those conversations declare.
+        personas: that the file names, with the number of conversations; none where it names none.
+        tools: that the conversations declare.
     """
 
     train_file: str
@@ -58,15 +59,10 @@ class DataFacts:
         return self.sha256 in SHIPPED_DATA
 
 
-def data_facts(config: TrainingConfig, data: TrainingData) -> DataFacts:
+def data_facts(config: TrainingConfig, data: TrainingData, task: Task) -> DataFacts:
     """What a run's data is."""
-    held_out = data.held_out_conversations(config.seed)
-    personas: dict[str, int] = {}
-    tools: dict[str, None] = {}
-    for conversation in held_out:
-        if persona := str(conversation.metadata.get("persona") or ""):
-            personas[persona] = personas.get(persona, 0) + 1
-        tools |= {str(tool["function"]["name"]): None for tool in conversation.tools}
+    personas = [f"{persona.name} ({persona.num_conversations:,})" for persona in task.personas if persona.name]
+    tools = {str(tool["function"]["name"]) for one in task.tool_sets for tool in one.tools}
     return DataFacts(
         train_file=Path(config.train_file).name,
         validation_file=Path(config.validation_file).name,
@@ -74,7 +70,7 @@ def data_facts(config: TrainingConfig, data: TrainingData) -> DataFacts:
         num_conversations=count_conversations(data.train),
         num_examples=len(data.train),
         num_validation=len(data.validation),
-        personas=tuple(sorted(personas, key=lambda name: (-personas[name], name))),
+        personas=tuple(personas),
         tools=tuple(sorted(tools)),
     )
 

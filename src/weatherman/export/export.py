@@ -6,12 +6,14 @@ import os
 import shlex
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from weatherman.data.read import read_conversations
+from weatherman.engine.choose import MLX_QUANTIZATIONS
 from weatherman.errors import WeathermanError
+from weatherman.export.mlx_adapter import mlx_commands, write_mlx_adapter
 from weatherman.export.modelfile import modelfile
 from weatherman.export.template_parity import Parity, check_parity
 from weatherman.models.adapter import AdapterPlace, save_tokenizer
@@ -29,6 +31,7 @@ MERGED, MODEL_GGUF, ADAPTER_GGUF, MODELFILE, RECORD = (
 DTYPES = ("float16", "bfloat16", "float32")
 GGUF_TYPES = ("f16", "f32", "none")
 _DEFAULT_CONTEXT_TOKENS = 4096
+_DEQUANTISED = "dequantised-base"
 _NUM_LOGIT_PROMPTS, _MAX_LOGIT_TOKENS = 3, 512
 
 
@@ -44,6 +47,7 @@ class ExportPlan:
         gguf: "f16", "f32" or "none".
         task: what the adapter was taught; the export keeps it as `task.json`.
         persona: of the task, the Modelfile's default; empty takes its first.
+        for_mlx: write the adapter in mlx-lm's format, and nothing else.
     """
 
     place: AdapterPlace
@@ -53,17 +57,19 @@ class ExportPlan:
     gguf: str = "f16"
     task: Task = field(default_factory=Task)
     persona: str = ""
+    for_mlx: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was exported: its files, what was compared, and why there is no GGUF if there is none."""
+    """What was exported: its files, what was compared, why there is no GGUF if there is none, and into which base."""
 
     folder: Path
     files: tuple[str, ...]
-    parity: Parity
+    parity: Parity | None
     merge: dict[str, Any]
     no_gguf: str
+    base_weights: str
 
     def to_json(self) -> dict[str, Any]:
         """The export for programs."""
@@ -96,12 +102,17 @@ def export(plan: ExportPlan) -> Exported:
 
 def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     template, tokenizer = plan.place.speech()
+    if plan.for_mlx:
+        files = write_mlx_adapter(plan.place, staging)
+        return Exported(plan.target, tuple(files), None, {}, "", "")
     merged = staging / MERGED
     save_tokenizer(*plan.place.tokenizer_source, template, merged)
     parity = check_parity(merged, _conversations(plan.conversations), template, tokenizer)
     from weatherman.engine.torch.merge import merge
 
-    check = merge(plan.place, plan.dtype, merged, logit_prompts(plan, template, tokenizer))
+    place, base_weights = _base_as_trained(plan.place, staging)
+    check = merge(place, plan.dtype, merged, logit_prompts(plan, template, tokenizer))
+    shutil.rmtree(staging / _DEQUANTISED, ignore_errors=True)
     files, no_gguf = _write_gguf(staging, plan)
     source = f"./{files[0]}" if files else f"./{MERGED}"
     context = int(plan.place.config.get("max_seq_length", _DEFAULT_CONTEXT_TOKENS))
@@ -111,6 +122,7 @@ def _export_into(staging: Path, plan: ExportPlan) -> Exported:
         (staging / MODELFILE).write_text(text, encoding="utf-8")
     (staging / TASK_FILE).write_bytes(task_bytes(plan.task))
     record = {
+        "base_weights": base_weights,
         "base_model": plan.place.base_model, "adapter": str(plan.place.folder), "run_id": plan.place.run.get("run_id"),
         "template": {"name": template.name, "version": template.version, "hash": template.hash},
         "tokenizer": tokenizer.hash, "dtype": plan.dtype, "parity": asdict(parity), "merge": asdict(check),
@@ -118,7 +130,23 @@ def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     }  # fmt: skip
     write_json(staging / RECORD, record)
     names = tuple(f"{path.name}/" if path.is_dir() else path.name for path in sorted(staging.iterdir()))
-    return Exported(plan.target, names, parity, asdict(check), no_gguf)
+    return Exported(plan.target, names, parity, asdict(check), no_gguf, base_weights)
+
+
+def _base_as_trained(place: AdapterPlace, staging: Path) -> tuple[AdapterPlace, str]:
+    """The adapter with the base that it was trained on, and in words what that is: 4 bits are dequantised first."""
+    quantization = str(place.config.get("quantization", "none"))
+    if quantization not in MLX_QUANTIZATIONS:
+        return place, ""
+    from weatherman.engine.mlx.library import require_mlx
+
+    require_mlx()
+    from weatherman.engine.mlx.dequantised import write_dequantised
+
+    folder = staging / _DEQUANTISED
+    write_dequantised(place.base_model, place.revision, quantization, folder)
+    words = f"The base was trained in {quantization[0]} bits: the adapter is merged into that base, dequantised"
+    return replace(place, base_model=str(folder), revision=None), words
 
 
 def _conversations(paths: Sequence[Path]) -> Iterator[Conversation]:
@@ -154,25 +182,28 @@ def _write_gguf(staging: Path, plan: ExportPlan) -> tuple[list[str], str]:
 
 
 def commands(exported: Exported, plan: ExportPlan) -> list[tuple[str, str]]:
-    """What to run next, as (purpose, command); llama.cpp's are given for its source folder `llama.cpp`."""
+    """What to run next, as (purpose, command); llama.cpp's are given for its source folder `llama.cpp`.
+
+    What was written already is not converted again.
+    """
+    if plan.for_mlx:
+        return mlx_commands(plan.place, exported.folder)
     folder, adapter = shlex.quote(str(exported.folder)), shlex.quote(str(plan.place.folder))
     base = shlex.quote(str(model_folder(plan.place.base_model)))
     made = MODEL_GGUF.format(plan.gguf)
-    model = f"{folder}/{made if made in exported.files else MODEL_GGUF.format('f16')}"
-    small = f"{folder}/{MODEL_GGUF.format('Q4_K_M')}"
+    has_model, has_adapter = made in exported.files, ADAPTER_GGUF in exported.files
+    model = f"{folder}/{made if has_model else MODEL_GGUF.format('f16')}"
+    lora = f"{folder}/{ADAPTER_GGUF if has_adapter else 'adapter-f16.gguf'}"
+    found = [("Ollama", f"cd {folder} && ollama create weatherman -f {MODELFILE} && ollama run weatherman")]
+    if not has_model:
+        command = f"python llama.cpp/convert_hf_to_gguf.py {folder}/{MERGED} --outtype f16 --outfile {model}"
+        found.append(("GGUF by llama.cpp itself, merged", command))
+    if not has_adapter:
+        command = f"python llama.cpp/convert_lora_to_gguf.py {adapter} --base {base} --outtype f16 --outfile {lora}"
+        found.append(("GGUF by llama.cpp itself, adapter alone", command))
     return [
-        ("Ollama", f"cd {folder} && ollama create weatherman -f {MODELFILE} && ollama run weatherman"),
-        (
-            "GGUF by llama.cpp itself, merged",
-            f"python llama.cpp/convert_hf_to_gguf.py {folder}/{MERGED} --outtype f16 --outfile "
-            f"{folder}/{MODEL_GGUF.format('f16')}",
-        ),
-        (
-            "GGUF by llama.cpp itself, adapter alone",
-            f"python llama.cpp/convert_lora_to_gguf.py {adapter} --base {base} --outtype f16 --outfile "
-            f"{folder}/adapter-f16.gguf",
-        ),
-        ("smaller", f"llama-quantize {model} {small} Q4_K_M"),
+        *found,
+        ("smaller", f"llama-quantize {model} {folder}/{MODEL_GGUF.format('Q4_K_M')} Q4_K_M"),
         ("serve", f"llama-server -m {model} --jinja"),
-        ("serve the base with the adapter", f"llama-server -m BASE.gguf --lora {folder}/{ADAPTER_GGUF} --jinja"),
+        ("serve the base with the adapter", f"llama-server -m BASE.gguf --lora {lora} --jinja"),
     ]

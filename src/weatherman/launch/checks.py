@@ -24,6 +24,7 @@ from weatherman.preflight.report import report
 from weatherman.preflight.runner import run_checks
 from weatherman.preflight.target import Target
 from weatherman.run.lock import LOCK_FILE, read_holder
+from weatherman.system.own_command import own_command
 from weatherman.system.process import identity
 
 
@@ -46,10 +47,10 @@ def refuse_if_running(run: Path, tag: str) -> None:
         text, look = f"training already runs (process {record.pid})", f"tail -f {shlex.quote(record.log)}"
     else:
         text = f"a trainer already works in {run} (process {holder.pid if holder else 0})"
-        look = shlex.join(["weatherman", "status", str(run)])
+        look = own_command("status", str(run))
     if record is not None and alive:
         messages.say(tag, f"Log: tail -f {shlex.quote(record.log)}")
-        messages.say(tag, f"Status: {shlex.join(['weatherman', 'status', record.run])}")
+        messages.say(tag, f"Status: {own_command('status', record.run)}")
     raise WeathermanError("launch.running", f"{text}; nothing was started.", look)
 
 

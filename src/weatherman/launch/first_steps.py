@@ -14,6 +14,7 @@ from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.launch.follow import Follower, last_lines, relay
 from weatherman.launch.pod import ADAPTER
 from weatherman.launch.session_record import Job, SessionRecord, read_record
+from weatherman.launch.still_here import StillHere
 from weatherman.launch.watch import Watch, measured_lines
 from weatherman.run.spending import read_spending
 from weatherman.run.status import read_status
@@ -44,6 +45,7 @@ class FirstSteps:
     log: Follower
     stop_command: str
     began_s: float = field(default_factory=time.monotonic)
+    _still: StillHere = field(default_factory=lambda: StillHere(time.monotonic()))
     _asked_s: float = 0.0
     _finished: bool = False
 
@@ -67,6 +69,8 @@ class FirstSteps:
                 return self._unwell(problem)
             elif self.watch.complete and not self._finished:
                 return self._well()
+            if line := self._still.line(time.monotonic()):
+                messages.say(self.job.tag, line)
             time.sleep(_POLL_S)
 
     def _record(self) -> SessionRecord | None:
@@ -80,9 +84,16 @@ class FirstSteps:
         for text in self.log.texts():
             if text.startswith(_WARNING):
                 relay(text, self.job.tag)
+                self._still.said(time.monotonic())
 
     def _tell(self, event: dict[str, Any]) -> None:
-        kind = event["kind"]
+        kind, now_s = event["kind"], time.monotonic()
+        if kind in ("resume", "phase", "engine") or (kind == "step" and self.watch.num_steps in (1, 10)):
+            self._still.said(now_s)
+        if kind == "phase":
+            self._still.does(str(event.get("message")), now_s)
+        elif kind == "step":
+            self._still.does(f"training, step {event.get('step')} is done", now_s)
         if kind == "resume" and type(event.get("step")) is int:
             announce_resume(event["step"])
         elif kind == "phase":

@@ -15,7 +15,8 @@ from weatherman.config.schema import TrainingConfig, load_config
 from weatherman.errors import WeathermanError
 from weatherman.launch.rehearsal import as_override, rehearsal_overrides
 from weatherman.launch.session_record import LOGS, Job
-from weatherman.preflight.target import CONFIGS, Platform
+from weatherman.preflight.probe import SystemProbe
+from weatherman.preflight.target import Platform, default_config
 from weatherman.run.tracking import CHECKED_VARIABLE
 
 NAMES: dict[Platform, str] = {"h100": "H100", "m4": "M4", "cpu": "DEMO"}
@@ -59,7 +60,7 @@ def enter_project(options: LaunchOptions) -> LaunchOptions:
         os.chdir(project)
     except OSError as problem:
         raise WeathermanError("launch.project", f"{project} cannot be entered: {problem.strerror}.") from problem
-    return replace(options, config=config or CONFIGS[options.platform], project=project)
+    return replace(options, config=config or default_config(options.platform, SystemProbe()), project=project)
 
 
 def settle(options: LaunchOptions) -> tuple[TrainingConfig, list[str]]:
@@ -113,7 +114,7 @@ def same_command(options: LaunchOptions) -> str:
     """The command that goes on with this run: the project's script where there is one."""
     script = options.project / _SCRIPTS.get(options.platform, "")
     words = [str(script)] if script.is_file() else ["weatherman", "launch", "--env", options.platform]
-    if options.config not in (None, CONFIGS[options.platform]):
+    if options.config not in (None, default_config(options.platform, SystemProbe())):
         words += ["--config", str(options.config)]
     for override in options.overrides:
         words += ["--set", override]

@@ -23,13 +23,14 @@ _HOT = 2
 _THERMAL_EVERY_S = 60.0
 _SLEEP_GAP_S = 30.0
 _WINDOW_STEPS = 20
+_SWAP_GROWTH_BYTES = 2**30
 _SLOW, _RECOVERED = 0.7, 0.85
 _COOL = "give it air (a stand, the lid open), a cooler room, and close other programs; training goes on"
 
 
 def check_power(probe: Probe) -> list[Finding]:
     """Judge what a long run needs of a Mac besides memory: mains, and something that keeps it awake."""
-    return [_check_mains(probe), _check_caffeinate(probe), _check_heat(probe)]
+    return [_check_mains(probe), _check_caffeinate(probe), _check_heat(probe), *_check_low_power(probe)]
 
 
 def _check_mains(probe: Probe) -> Finding:
@@ -42,6 +43,23 @@ def _check_mains(probe: Probe) -> Finding:
     left = re.search(r"(\d+)%", answer.text)
     text = "the Mac runs on its battery" + (f" ({left[1]}% left)" if left else "")
     return warn(code, f"{text}, which cannot last a training run", "plug it in; the run resumes if it dies")
+
+
+def _check_low_power(probe: Probe) -> list[Finding]:
+    answer = probe.run(["pmset", "-g"])
+    found = re.search(r"^\s*lowpowermode\s+(\d)", answer.text, re.MULTILINE) if answer and answer.code == 0 else None
+    if found is None or found[1] == "0":
+        return []
+    return [
+        warn("mac.low-power", "Low Power Mode is on, and slows the GPU down", "System Settings, Battery: turn it off")
+    ]
+
+
+def swap_bytes(probe: Probe) -> int | None:
+    """What macOS has moved from memory to the disk; None where it cannot be known."""
+    answer = probe.run(["sysctl", "-n", "vm.swapusage"])
+    found = re.search(r"used = ([\d.]+)M", answer.text) if answer and answer.code == 0 else None
+    return int(float(found[1]) * 2**20) if found else None
 
 
 def _check_caffeinate(probe: Probe) -> Finding:
@@ -79,7 +97,7 @@ def keep_awake(pid: int) -> subprocess.Popen[bytes] | None:
 
 
 class Health:
-    """Watches a long run on a Mac: sleep, heat, and a throughput that decays. Each is told once until it is over.
+    """Watches a long run on a Mac: sleep, heat, swapping, falling throughput. Each is told once until it is over.
 
     Args:
         probe: how the machine is asked.
@@ -97,12 +115,13 @@ class Health:
         self._probe, self._awake_s, self._all_s = probe, awake_s, all_s
         self._last_awake_s, self._last_all_s = awake_s(), all_s()
         self._asked_s = awake_s()
-        self._can_ask, self._hot, self._slow = True, False, False
+        self._can_ask, self._hot, self._slow, self._swapping = True, False, False, False
+        self._swap_bytes = swap_bytes(probe)
         self._window: deque[float] = deque(maxlen=_WINDOW_STEPS)
         self._best = 0.0
 
     def poll(self) -> None:
-        """Look at the clocks, and now and then at the thermal state."""
+        """Look at the clocks, and now and then at the thermal state and at what is swapped."""
         awake_s, all_s = self._awake_s(), self._all_s()
         slept_s = (all_s - self._last_all_s) - (awake_s - self._last_awake_s)
         self._last_awake_s, self._last_all_s = awake_s, all_s
@@ -111,9 +130,23 @@ class Health:
                 f"This machine slept for {format_duration(slept_s)} and did not train meanwhile. "
                 "Hint: keep the lid open and the power plugged in."
             )
-        if self._can_ask and awake_s - self._asked_s >= _THERMAL_EVERY_S:
+        if awake_s - self._asked_s >= _THERMAL_EVERY_S:
             self._asked_s = awake_s
-            self._look_at_heat()
+            if self._can_ask:
+                self._look_at_heat()
+            self._look_at_swap()
+
+    def _look_at_swap(self) -> None:
+        now = swap_bytes(self._probe) if self._swap_bytes is not None else None
+        if now is None or self._swap_bytes is None:
+            return
+        grown = now - self._swap_bytes
+        if grown > _SWAP_GROWTH_BYTES and not self._swapping:
+            messages.warning(
+                f"The Mac swaps: {grown / 2**30:.1f} GB more than when training began, which is slow. Hint: close "
+                "other programs; or stop it and go on with half the max_tokens_per_chunk."
+            )
+        self._swapping = grown > _SWAP_GROWTH_BYTES
 
     def _look_at_heat(self) -> None:
         state = thermal_state(self._probe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from pathlib import Path
@@ -34,6 +35,8 @@ def rehearsal_overrides(config: TrainingConfig) -> list[str]:
         "dtype": "float32",
         "device": "auto",
         "attn_implementation": "auto",
+        **({} if importlib.util.find_spec("mlx") else {"engine": "auto"}),
+        "quantization": "none",
         "output_dir": str(next_run_folder(Path(f"{config.output_dir}-rehearsal"))),
         "max_seq_length": min(config.max_seq_length, 1024),
         "max_steps": NUM_STEPS,

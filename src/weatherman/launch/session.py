@@ -21,6 +21,7 @@ from weatherman import messages
 from weatherman.errors import EXIT_CRASH_LOOP, EXIT_FAILED, WeathermanError
 from weatherman.launch import pod
 from weatherman.launch.follow import Follower, file_size, relay
+from weatherman.launch.metal import metal_cause, smaller_chunks
 from weatherman.launch.power import Health, keep_awake
 from weatherman.launch.session_record import Job, SessionRecord, write_record
 from weatherman.preflight.probe import SystemProbe
@@ -65,11 +66,15 @@ class _Attempt:
     stopped: bool = False
     crash_loop: str | None = None
     failure: str | None = None
+    chunk_tokens: int | None = None
 
     def see(self, event: dict[str, Any]) -> None:
         text = str(event.get("message", ""))
         if event["kind"] == "start":
             self.began = True
+        elif event["kind"] == "engine":
+            found = event.get("max_tokens_per_chunk")
+            self.chunk_tokens = found if isinstance(found, int) else None
         elif event["kind"] == "stop":
             self.stopped = True
         elif event["kind"] == "crash-loop":
@@ -107,8 +112,12 @@ class _Session:
     def run(self) -> int:
         """Start the trainer until it ends well, is asked to stop, or may not be started again."""
         while True:
-            attempt = _Attempt()
-            code, cause = attempt.verdict(self._run_once(attempt), self.signals.asked)
+            attempt, begin = _Attempt(), file_size(Path(self.job.log))
+            ended = self._run_once(attempt)
+            code, cause = attempt.verdict(ended, self.signals.asked)
+            smaller: list[str] = []
+            if code == EXIT_FAILED and ended == -signal.SIGABRT:
+                cause, smaller = self._after_abort(attempt, begin, cause)
             if code == EXIT_FAILED and "killed by" in cause:
                 notify(Path(self.job.run), "failure")
             left = self.job.restarts - self.record.num_restarts
@@ -117,9 +126,22 @@ class _Session:
             self.note(num_restarts=self.record.num_restarts + 1)
             messages.warning(f"Training failed: {cause}. Restart {self.record.num_restarts} of {self.job.restarts}.")
             self._pause(_RESTART_AFTER_S)
-            self.job = replace(self.job, command=[word for word in self.job.command if word != "--reset-crash-loop"])
+            kept = [word for word in self.job.command if word != "--reset-crash-loop"]
+            self.job = replace(self.job, command=[*kept, *smaller])
             if self.signals.asked is not None:
                 return self._end(_SIGNALS[signal.Signals(self.signals.asked)], "")
+
+    def _after_abort(self, attempt: _Attempt, begin: int, cause: str) -> tuple[str, list[str]]:
+        """What Metal's abort means, and the options with which the next start takes smaller passes."""
+        words = metal_cause(Path(self.job.log), begin)
+        if not words:
+            return cause, []
+        smaller = smaller_chunks(attempt.chunk_tokens) if attempt.chunk_tokens else None
+        if smaller is None:
+            return f"{words}. Hint: close other programs, or lower max_seq_length in a new output_dir", []
+        setting = f"max_tokens_per_chunk={smaller}"
+        passes = f"with passes of {attempt.chunk_tokens:,} tokens"
+        return f"{words} {passes}. Hint: close other programs, and --set {setting}", ["--set", setting]
 
     def note(self, **changes: Any) -> None:
         """Change the record; a disk that refuses it must not end a run."""

@@ -16,7 +16,10 @@ from weatherman.errors import WeathermanError
 from weatherman.models.adapter import template_choice
 from weatherman.models.base_model import DEMO_MODEL, cache_folder, model_folder
 from weatherman.models.shape import ModelShape, model_shape
-from weatherman.planning.memory import GIB, Held, Memory, estimate_memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.budget import estimated_words
+from weatherman.planning.limits import memory_limit
+from weatherman.planning.memory import Held, Memory, held_by_padding, held_by_tree, merges_weights
+from weatherman.planning.mlx_memory import engine_words, peak_memory, uses_mlx, weight_bytes
 from weatherman.planning.time import dtype_bytes, estimate_time, run_device
 from weatherman.records import Rendered, count_conversations
 from weatherman.rendering.choose import template_of_model
@@ -24,10 +27,9 @@ from weatherman.rendering.render_file import render_file
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
-from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, build_tree, decide_sharing
+from weatherman.steps.prefix_tree import MIN_SHARED_TOKENS, SHARES_NOTHING, build_tree, decide_sharing
 from weatherman.steps.sampling import seeded_subset, step_plans, total_steps
 
-MEMORY_LIMIT_GB = {"h100": 70.0, "m4": 28.0}
 HOURLY_RATES = (2.0, 3.0)
 _SAMPLED_STEPS = 8
 
@@ -36,6 +38,7 @@ _SAMPLED_STEPS = 8
 class Plan:
     """A run's plan. Sizes in bytes, times in seconds; a range is (low, high).
 
+    `budget` says what a budget of minutes or dollars will probably do; None without one.
     `tokens_are` is "counted" with the model's tokenizer, or "estimated" from the text where that is not there.
     """
 
@@ -58,6 +61,7 @@ class Plan:
     memory_limit_bytes: int
     time_s: tuple[float, float]
     hourly_rate: tuple[float, float] | None
+    budget: str | None = None
     assumptions: list[str] = field(default_factory=list)
 
     @property
@@ -102,33 +106,19 @@ def chunk_tokens(config: TrainingConfig, shape: ModelShape, limit_bytes: int) ->
         bytes_per_float=dtype_bytes(config),
         checkpointing=config.gradient_checkpointing,
     )
-    return token_budget(run_device(config), limit_bytes - shape.num_parameters * dtype_bytes(config), per_token)
+    return token_budget(run_device(config), limit_bytes - weight_bytes(config, shape), per_token)
 
 
 def plan_workers(config: TrainingConfig, budget: int) -> int:
     """How many branches the engine will compute side by side."""
+    if uses_mlx(config):
+        return 1
     return choose_workers(
         merges=merges_weights(config, run_device(config), dtype_bytes(config)),
         checkpointing=config.gradient_checkpointing,
         budget=budget,
         num_threads=config.num_threads or _num_cpus(),
     )
-
-
-def memory_limit(config: TrainingConfig, device_bytes: int | None = None) -> int:
-    """What a run may use: 70 GB on an H100, 28 on an M4 with 32; in the same proportion of a device that is smaller.
-
-    Args:
-        config: whose platform counts.
-        device_bytes: the memory of the device that is there; None if that is not known.
-    """
-    if config.platform == "demo":
-        return device_bytes or _machine_memory_bytes()
-    limit = MEMORY_LIMIT_GB[config.platform] * GIB
-    if device_bytes is not None:
-        reserved = 10 * GIB if config.platform == "h100" else 4 * GIB
-        limit = min(limit, max(device_bytes * 7 / 8, device_bytes - reserved))
-    return int(limit)
 
 
 def run_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
@@ -157,17 +147,17 @@ def _steps_memory(
     shape = require_shape(config)
     budget = chunk_tokens(config, shape, limit_bytes)
     moments, computed_per_effective = _sample_steps(config, examples, num_steps, sharing, budget)
-    device, bytes_per_float = run_device(config), dtype_bytes(config)
-    memories = [estimate_memory(shape, config, held, device=device, dtype_bytes=bytes_per_float) for held in moments]
+    memories = [peak_memory(config, shape, held) for held in moments]
     return max(memories, key=lambda memory: memory.total), computed_per_effective
 
 
-def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Plan:
+def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: str | None = None) -> Plan:
     """Plan a run from its real data.
 
     Args:
         config: the configuration.
         device_bytes: the memory of the device that is there; None plans for the platform's own.
+        chip: a Mac's processor, as macOS names it; None plans for an M4.
 
     Returns:
         The plan, whether it fits or not.
@@ -185,7 +175,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
     num_tokens = sum(len(example.ids) for example in examples)
     num_epochs = num_steps * batch / len(examples)
     num_computed = int(num_tokens * num_epochs * computed_per_effective)
-    time_s, speed = estimate_time(config, shape, num_computed)
+    time_s, speed = estimate_time(config, shape, num_computed, chip)
     return Plan(
         model=config.model_name_or_path,
         device=run_device(config),
@@ -206,7 +196,13 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None) -> Pla
         memory_limit_bytes=limit,
         time_s=time_s,
         hourly_rate=_rates(config),
-        assumptions=[*assumptions, speed, "validation, tool-call evaluation and loading the model are not counted"],
+        budget=estimated_words(config, num_steps, time_s),
+        assumptions=[
+            *assumptions,
+            *engine_words(config),
+            *speed,
+            "validation, tool-call evaluation and loading the model are not counted",
+        ],
     )
 
 
@@ -266,11 +262,12 @@ def _sample_steps(
 
 def held_by_step(config: TrainingConfig, step: Sequence[Rendered], sharing: bool, budget: int) -> tuple[Held, int]:
     """The worst moment of a step, and the tokens that it computes."""
-    if sharing:
+    if sharing or uses_mlx(config):
         num_workers = plan_workers(config, budget)
         each = budget // num_workers
-        tree = build_tree(step, min_shared_tokens=MIN_SHARED_TOKENS, max_segment_tokens=each)
-        most = None if config.gradient_checkpointing else HELD_PASSES * each
+        least = MIN_SHARED_TOKENS if sharing else SHARES_NOTHING
+        tree = build_tree(step, min_shared_tokens=least, max_segment_tokens=each)
+        most = 0 if uses_mlx(config) else None if config.gradient_checkpointing else HELD_PASSES * each
         return held_by_tree(tree, each, most, num_workers), tree.num_computed_tokens
     size = config.per_device_train_batch_size
     rows = [step[begin : begin + size] for begin in range(0, len(step), size)]
@@ -289,7 +286,3 @@ def _rates(config: TrainingConfig) -> tuple[float, float] | None:
 def _num_cpus() -> int:
     """The CPUs that this process may use, where the system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _machine_memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

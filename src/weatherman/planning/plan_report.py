@@ -68,6 +68,8 @@ def plan_lines(plan: Plan) -> list[str]:
             f"${rate * h:.2f} = ${rate:.2f} an hour x {h:.2f} hours" for rate, h in zip((low, high), hours, strict=True)
         ]
         lines.append(f"Money: {' to '.join(sums)}")
+    if plan.budget:
+        lines.append(f"Budget: {plan.budget}")
     return [*lines, *(f"Assumed: {text}" for text in plan.assumptions)]
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from weatherman.errors import Problems, WeathermanError
-from weatherman.preflight import gpu, mac
+from weatherman.preflight import gpu
 from weatherman.preflight.environment import SETUP, installed_version
 from weatherman.preflight.finding import Finding, fail, ok, unknown, warn
 from weatherman.preflight.target import Platform, Target
+from weatherman.preflight.unified_memory import SMALL_CONFIG, memory_bytes
 
 if TYPE_CHECKING:
     from weatherman.config.schema import TrainingConfig
@@ -45,6 +46,7 @@ def check_config(target: Target) -> Iterator[Finding]:
         text = f"{target.config_path} is made for {config.platform}, and this is judged as {target.platform}"
         yield warn("config.platform", text, "give the configuration of this platform with --config")
     yield from check_data(config)
+    yield from check_engine(target, config)
     yield check_memory(target, config)
 
 
@@ -66,11 +68,30 @@ def check_data(config: TrainingConfig) -> Iterator[Finding]:
             yield ok(f"config.{key.replace('_', '-')}", f"{name}: {size / 2**20:.1f} MB")
         else:
             text = f"{key} {name} is missing or empty"
-            yield fail(
-                f"config.{key.replace('_', '-')}",
-                text,
-                "run the command from the project's folder; the set-up script links data/processed to data/synthetic",
-            )
+            fix = "check its name, and run the command from the project's folder"
+            if "processed" in path.parts:
+                fix = "run the command from the project's folder; the set-up links data/processed to data/synthetic"
+            yield fail(f"config.{key.replace('_', '-')}", text, fix)
+
+
+def check_engine(target: Target, config: TrainingConfig) -> Iterator[Finding]:
+    """MLX is there where the configuration takes it; whether it computes rightly is proven before the first step."""
+    from weatherman.planning.mlx_memory import uses_mlx
+
+    try:
+        if not uses_mlx(config):
+            return
+    except WeathermanError as problem:
+        yield fail("config.engine", problem.message.rstrip("."), problem.hint)
+        return
+    found = {name: installed_version(name) for name in ("mlx", "mlx-lm")}
+    base = "16 bits" if config.quantization == "none" else config.quantization.replace("bit", " bits")
+    if missing := [name for name, version in found.items() if version is None]:
+        text = f"the MLX engine is chosen, and {', '.join(missing)} is not installed"
+        yield (unknown if target.rehearse else fail)("config.engine", text, f"run {SETUP[target.platform]}")
+    else:
+        versions = ", ".join(f"{name} {version}" for name, version in found.items())
+        yield ok("config.engine", f"the MLX engine ({versions}), the base in {base}")
 
 
 def device_bytes(target: Target) -> int | None:
@@ -80,7 +101,7 @@ def device_bytes(target: Target) -> int | None:
     if target.platform == "h100":
         gpus = gpu.read_gpus(target.probe)
         return None if isinstance(gpus, str) else gpus[0].total_bytes
-    return mac.memory_bytes(target.probe) if target.platform == "m4" else None
+    return memory_bytes(target.probe) if target.platform == "m4" else None
 
 
 def planned(target: Target, config: TrainingConfig) -> TrainingConfig:
@@ -96,7 +117,8 @@ def check_memory(target: Target, config: TrainingConfig) -> Finding:
     if missing := [name for name in _NEEDED_FOR_DATA if installed_version(name) is None]:
         text = f"the memory cannot be estimated before {', '.join(missing)} is installed"
         return unknown("config.memory", text, f"run {SETUP[target.platform]}")
-    from weatherman.planning.plan import memory_limit, run_memory
+    from weatherman.planning.limits import memory_limit
+    from weatherman.planning.plan import run_memory
 
     limit = memory_limit(config, device_bytes(target))
     try:
@@ -113,8 +135,9 @@ def check_memory(target: Target, config: TrainingConfig) -> Finding:
     if memory.total <= limit:
         return ok("config.memory", text)
     if memory.weights > limit - 2 * gib:
-        return fail(
-            "config.memory", f"the base model does not fit: {text}", "take a smaller model, or a larger machine"
-        )
+        hint = "take a smaller model, or a larger machine"
+        if target.platform == "m4":
+            hint = f"take {SMALL_CONFIG} (the base in 4 bits), a smaller model, or a larger machine"
+        return fail("config.memory", f"the base model does not fit: {text}", hint)
     advice = "lower max_tokens_per_chunk or per_device_train_batch_size, or set gradient_checkpointing: true"
     return fail("config.memory", text, advice)

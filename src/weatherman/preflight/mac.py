@@ -9,10 +9,13 @@ from weatherman.preflight.compute_test import check_compute
 from weatherman.preflight.finding import Finding, fail, ok, unknown, warn
 from weatherman.preflight.probe import Probe
 from weatherman.preflight.target import Target
-
-GIB = 2**30
-MIN_MEMORY_GB = 16
-RECOMMENDED_MEMORY_GB = 32
+from weatherman.preflight.unified_memory import (
+    GIB,
+    MIN_MEMORY_GB,
+    RECOMMENDED_MEMORY_GB,
+    SMALL_CONFIG,
+    memory_bytes,
+)
 
 
 def check_mac(target: Target) -> Iterator[Finding]:
@@ -47,13 +50,6 @@ def read_chip(probe: Probe) -> str | None:
     return found[1] if found else None
 
 
-def memory_bytes(probe: Probe) -> int | None:
-    """The unified memory; None if sysctl does not tell."""
-    answer = probe.run(["sysctl", "-n", "hw.memsize"])
-    text = answer.text.strip() if answer and answer.code == 0 else ""
-    return int(text) if text.isdigit() else None
-
-
 def check_memory(probe: Probe) -> Finding:
     """16 GB at least, 32 recommended."""
     size = memory_bytes(probe)
@@ -65,5 +61,6 @@ def check_memory(probe: Probe) -> Finding:
         return fail("mac.memory", f"{text}; at least {MIN_MEMORY_GB} GB are needed", demo)
     if size < RECOMMENDED_MEMORY_GB * GIB:
         text = f"{text}, {RECOMMENDED_MEMORY_GB} GB recommended"
-        return warn("mac.memory", f"{text}; a 7B base in bfloat16 (13.5 GB) does not fit beside macOS", demo)
+        beside = "a 7B base in bfloat16 (13.5 GB) does not fit beside macOS, in 4 bits it does"
+        return warn("mac.memory", f"{text}; {beside}", f"train with {SMALL_CONFIG}")
     return ok("mac.memory", text)

@@ -7,14 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from weatherman.preflight.probe import Probe, SystemProbe
+from weatherman.preflight.unified_memory import LARGE_CONFIG, config_for_memory
 
 Platform = Literal["h100", "m4", "cpu"]
 PLATFORMS: tuple[Platform, ...] = ("h100", "m4", "cpu")
 CONFIGS: dict[Platform, Path] = {
     "h100": Path("configs/training_config_h100.yaml"),
-    "m4": Path("configs/training_config_m4.yaml"),
+    "m4": LARGE_CONFIG,
     "cpu": Path("configs/training_config_demo.yaml"),
 }
+
+
+def default_config(platform: Platform, probe: Probe) -> Path:
+    """The shipped configuration of a platform, on a Mac by its memory."""
+    return config_for_memory(probe) if platform == "m4" else CONFIGS[platform]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +46,7 @@ class Target:
     @property
     def config_path(self) -> Path:
         """The configuration that is checked."""
-        return self.config if self.config is not None else CONFIGS[self.platform]
+        return self.config if self.config is not None else default_config(self.platform, self.probe)
 
 
 def detect_platform(probe: Probe) -> Platform:

@@ -18,17 +18,28 @@ _WORD = re.compile(r"[\w']+")
 
 @dataclass(frozen=True, slots=True)
 class Nearest:
-    """The two conversations of different sides that are most alike, and how many pairs reach `NEAR`."""
+    """The two conversations of different sides that are most alike, and the pairs that reach `NEAR`."""
 
     similarity: float
     pair: tuple[str, str]
-    num_near: int
+    near: tuple[tuple[str, str], ...]
 
 
-def count_exact(conversations: Sequence[Conversation]) -> int:
-    """How many conversations say what an earlier one said: all messages and arguments alike, call ids aside."""
-    seen = Counter(hash_text(*_spoken(one)) for one in conversations)
-    return sum(count - 1 for count in seen.values())
+def exact_duplicates(conversations: Sequence[Conversation]) -> list[tuple[str, str]]:
+    """The conversations that say what an earlier one said: all messages and arguments alike, call ids aside.
+
+    Returns:
+        For each its source (file and line) and the source of the first that said the same.
+    """
+    first: dict[str, str] = {}
+    found = []
+    for one in conversations:
+        key = hash_text(*_spoken(one))
+        if key in first:
+            found.append((one.source, first[key]))
+        else:
+            first[key] = one.source
+    return found
 
 
 def _spoken(conversation: Conversation) -> Iterator[str]:
@@ -50,16 +61,18 @@ def nearest_across(train: Sequence[Conversation], validation: Sequence[Conversat
     for number, shingles in enumerate(held):
         for shingle in shingles:
             index[shingle].append(number)
-    best, pair, near = 0.0, ("", ""), 0
+    best, pair = 0.0, ("", "")
+    near: list[tuple[str, str]] = []
     for one in train:
         mine = _shingles(one)
         shared = Counter(number for shingle in mine for number in index.get(shingle, ()))
         for number, common in shared.items():
             similarity = common / (len(mine) + len(held[number]) - common)
-            near += similarity >= NEAR
+            if similarity >= NEAR:
+                near.append((one.source, validation[number].source))
             if similarity > best:
                 best, pair = similarity, (one.source, validation[number].source)
-    return Nearest(best, pair, near)
+    return Nearest(best, pair, tuple(near))
 
 
 def _shingles(conversation: Conversation) -> frozenset[int]:

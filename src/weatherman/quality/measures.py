@@ -9,13 +9,14 @@ from pathlib import Path
 
 from weatherman.data.read import read_rows
 from weatherman.errors import WeathermanError
-from weatherman.quality.duplicates import NEAR, count_exact, nearest_across
+from weatherman.quality.duplicates import NEAR, exact_duplicates, nearest_across
 from weatherman.quality.metric import Metric, judged, some, unknown
 from weatherman.quality.tokens import MAX_TOKENS, STEP_EXAMPLES, mistral_tokenizer, render_set, step_tokens
 from weatherman.records import Conversation
 from weatherman.rendering.rough_tokenizer import RoughTokenizer
 from weatherman.rendering.templates import MISTRAL_V3, SMOLLM2
 
+_NUM_PAIRS = 20
 MAX_BYTES = 45_000_000
 _CALL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -128,13 +129,21 @@ def _num_train_views(data: DataSet, examples: Sequence[object]) -> int:
 
 def sameness(data: DataSet) -> Iterator[Metric]:
     """Duplicates, exact and near."""
-    exact = count_exact(data.all)
-    yield judged("exact-duplicates", exact, "0", ok=not exact)
+    exact = exact_duplicates(data.all)
+    yield judged("exact-duplicates", len(exact), "0", ok=not exact, detail=_pairs(exact, "says what", " says"))
     if data.validation and data.train:
         near = nearest_across(data.train, data.validation)
         detail = f"nearest {near.similarity:.2f}: {' and '.join(near.pair)}"
+        if len(near.near) > 1:
+            detail += f"; {_pairs(near.near, 'is like')}"
         goal = f"0 with Jaccard >= {NEAR:g} of masked word 5-grams"
-        yield judged("near-duplicates-across", near.num_near, goal, ok=not near.num_near, detail=detail)
+        yield judged("near-duplicates-across", len(near.near), goal, ok=not near.near, detail=detail)
+
+
+def _pairs(pairs: Sequence[tuple[str, str]], verb: str, end: str = "") -> str:
+    """Both rows of each pair, by file and line; the first twenty."""
+    more = f"; and {len(pairs) - _NUM_PAIRS:,} more" if len(pairs) > _NUM_PAIRS else ""
+    return "; ".join(f"{one} {verb} {other}{end}" for one, other in pairs[:_NUM_PAIRS]) + more
 
 
 def _share(part: int, whole: int) -> str:

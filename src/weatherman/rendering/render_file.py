@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
-from weatherman.data.read import read_conversations
+from weatherman.data.read import missing_file, read_conversations
 from weatherman.errors import WeathermanError
 from weatherman.records import Conversation, Rendered
 from weatherman.rendering.render import render_all
@@ -62,6 +62,16 @@ def describe_dropped(rendered: RenderedFile, max_seq_length: int) -> str:
         f"{len(rendered.dropped):,} of {rendered.num_conversations:,} conversations are longer than "
         f"max_seq_length={max_seq_length} tokens: {', '.join(named)}{more}."
     )
+
+
+def require_file(path: Path) -> None:
+    """Refuse a data file that is not there, before anything is made for a run.
+
+    Raises:
+        WeathermanError: it is missing.
+    """
+    if not path.exists():
+        raise missing_file(path)
 
 
 def conversations_of(path: Path, personas: Collection[str]) -> Iterator[Conversation]:

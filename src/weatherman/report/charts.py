@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from weatherman.report.run_data import Moment
 Points = Sequence[tuple[float, float]]
 Format = Callable[[float], str]
 
-WIDTH, HEIGHT = 380, 210
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 26
+WIDTH, HEIGHT = 380, 224
+NUM_COLOURS = 8  # of page.css
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 22, 36
 _MAX_POINTS = 300
+_MAX_READOUTS, _MAX_READOUT_CHARS = 80, 58
 _NUM_TICKS = 4
 _SMOOTHED_SHARE = 0.06
 # Floats carry some sixteen digits. What differs only beyond the eleventh has no round values in between.
@@ -44,48 +47,106 @@ def safe(value: Any) -> str:
     return escape(text, quote=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a chart.
+
+    Attributes:
+        name: what a reader sees of it when pointing at it.
+        points: (step, value).
+        colour: which of the style's colours, from 0.
+        smooth: draw the moving mean boldly over the faint line.
+    """
+
+    name: str
+    points: Points
+    colour: int = 0
+    smooth: bool = False
+
+    @property
+    def drawn(self) -> list[tuple[float, float]]:
+        """The points that the bold line goes through."""
+        line = thin_out(self.points)
+        return moving_mean(line) if self.is_smoothed else line
+
+    @property
+    def is_smoothed(self) -> bool:
+        """Whether there are enough points for a mean."""
+        return self.smooth and len(self.points) > 3
+
+
 def chart(
     title: str,
-    points: Points,
+    lines: Sequence[Line],
     show: Format,
     *,
     dots: Points = (),
     marks: Sequence[float] = (),
-    smooth: bool = False,
     from_zero: bool = False,
 ) -> str:
-    """A line over the steps.
+    """Lines over the steps; pointing at a step shows its values, without a script.
 
     Args:
         title: for people and for screen readers.
-        points: (step, value).
-        show: spells a value on the axis.
+        lines: what is drawn.
+        show: spells a value.
         dots: single measurements on the same scale.
         marks: steps at which an attempt went on; dashed lines.
-        smooth: draw the moving mean boldly over the faint line.
         from_zero: the value axis begins at zero.
 
     Returns:
         SVG; a sentence where there is nothing to draw.
     """
-    line = thin_out(points)
-    if not line and not dots:
+    lines = [line for line in lines if line.points]
+    if not lines and not dots:
         return '<p class="none">not recorded</p>'
-    xs, ys = zip(*[*line, *dots], strict=True)
+    xs, ys = zip(*[point for line in lines for point in thin_out(line.points)], *dots, strict=True)
     ticks = nice_ticks(0.0 if from_zero else min(ys), max(ys))
     x = Scale(*_widened(min(xs), max(xs)), _LEFT, WIDTH - _RIGHT)
     y = Scale(*_widened(min(ticks[0], *ys), max(ticks[-1], *ys)), HEIGHT - _BOTTOM, _TOP)
     parts = [_grid(ticks, y, show), _steps_axis(xs, x)]
     parts += [f'<path class="mark" d="M{x(at):.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>' for at in marks]
-    if smooth and len(line) > 3:
-        parts += [_path(line, x, y, "line faint"), _path(moving_mean(line), x, y, "line")]
-    else:
-        parts.append(_path(line, x, y, "line"))
-    for at, value in dots:
-        where = f'cx="{x(at):.1f}" cy="{y(value):.1f}"'
-        parts.append(f'<circle class="dot" {where} r="3.5"><title>step {at:g}: {safe(show(value))}</title></circle>')
+    for line in lines:
+        colour = f"c{line.colour % NUM_COLOURS}"
+        if line.is_smoothed:
+            parts.append(_path(thin_out(line.points), x, y, f"line faint {colour}"))
+        parts.append(_path(line.drawn, x, y, f"line {colour}"))
+    parts += [f'<circle class="dot" cx="{x(at):.1f}" cy="{y(value):.1f}" r="3.5"/>' for at, value in dots]
+    parts.append(readouts(lines, dots, show, x, y))
     label = safe(title)
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def readouts(lines: Sequence[Line], dots: Points, show: Format, x: Scale, y: Scale) -> str:
+    """Columns over a chart: the one that is pointed at shows its step and values, as a tooltip and above the chart."""
+    points = {line.name: dict(line.drawn) for line in lines}
+    steps = sorted({at for values in points.values() for at in values} | {at for at, _ in dots})
+    steps = steps[:: math.ceil(len(steps) / _MAX_READOUTS)] if len(steps) > _MAX_READOUTS else steps
+    parts = []
+    for index, at in enumerate(steps):
+        begin = x.begin if index == 0 else (x(steps[index - 1]) + x(at)) / 2
+        end = x.end if index == len(steps) - 1 else (x(at) + x(steps[index + 1])) / 2
+        told = [(line.name, value) for line in lines if (value := nearest(line.drawn, at)) is not None]
+        told += [("measured", value) for step, value in dots if step == at]
+        text = safe(f"step {round(at):,}: " + ", ".join(f"{name} {show(value)}" for name, value in told))
+        values = safe(f"step {round(at):,}: " + " · ".join(show(value) for _, value in told))
+        shown = text if len(text) <= _MAX_READOUT_CHARS else values
+        circles = "".join(f'<circle cx="{x(at):.1f}" cy="{y(value):.1f}" r="3"/>' for _, value in told)
+        parts.append(
+            f'<g class="hit"><rect x="{begin:.1f}" y="0" width="{max(0.5, end - begin):.1f}" '
+            f'height="{HEIGHT - _BOTTOM}"/><path d="M{x(at):.1f} {_TOP}V{HEIGHT - _BOTTOM}"/>{circles}'
+            f'<text x="{WIDTH - _RIGHT}" y="12" text-anchor="end">{shown}</text><title>{text}</title></g>'
+        )
+    return "".join(parts)
+
+
+def nearest(points: Points, at: float) -> float | None:
+    """The value of the point that is nearest to step `at`; None outside of the line."""
+    if not points or not points[0][0] <= at <= points[-1][0]:
+        return None
+    index = bisect.bisect_left(points, (at,))
+    near = points[max(0, index - 1) : index + 1]
+    return min(near, key=lambda point: abs(point[0] - at))[1]
 
 
 def timeline(spans: dict[int, tuple[float, float]], moments: Sequence[Moment]) -> str:
@@ -156,20 +217,29 @@ def _grid(ticks: Sequence[float], y: Scale, show: Format) -> str:
     return lines + texts
 
 
-def _steps_axis(xs: Sequence[float], x: Scale) -> str:
-    first, last = min(xs), max(xs)
+def step_ticks(first: float, last: float) -> list[float]:
+    """Round whole steps from `first` to `last`; the step itself where there is one alone."""
     if first == last:
-        return f'<text x="{x(last):.1f}" y="{HEIGHT - 8}" text-anchor="middle">step {last:g}</text>'
-    middle = f'<text x="{(x.begin + x.end) / 2:.0f}" y="{HEIGHT - 8}" text-anchor="middle">step</text>'
-    return middle + "".join(
-        f'<text x="{x(at):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{at:g}</text>'
-        for at, anchor in ((first, "start"), (last, "end"))
+        return [first]
+    return [tick for tick in nice_ticks(first, last) if first <= tick <= last and abs(tick - round(tick)) < 1e-6]
+
+
+def _steps_axis(xs: Sequence[float], x: Scale) -> str:
+    bottom = HEIGHT - _BOTTOM
+    ticks = step_ticks(min(xs), max(xs))
+    lines = "".join(f'<path class="tick" d="M{x(at):.1f} {bottom}v4"/>' for at in ticks)
+    anchors = ["end" if x(at) > x.end - 12 else "middle" for at in ticks]
+    texts = "".join(
+        f'<text x="{x(at):.1f}" y="{bottom + 15}" text-anchor="{anchor}">{round(at):,}</text>'
+        for at, anchor in zip(ticks, anchors, strict=True)
     )
+    name = f'<text class="axis" x="{(x.begin + x.end) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle">step</text>'
+    return f'<path class="base" d="M{_LEFT} {bottom}H{WIDTH - _RIGHT}"/>{lines}{texts}{name}'
 
 
 def _path(points: Points, x: Scale, y: Scale, name: str) -> str:
     if len(points) == 1:
         at, value = points[0]
-        return f'<circle class="dot" cx="{x(at):.1f}" cy="{y(value):.1f}" r="3"/>'
+        return f'<circle class="{name} single" cx="{x(at):.1f}" cy="{y(value):.1f}" r="3"/>'
     d = "L".join(f"{x(at):.1f} {y(value):.1f}" for at, value in points)
     return f'<path class="{name}" d="M{d}"/>' if points else ""

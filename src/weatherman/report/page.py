@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import datetime
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from weatherman import messages
 from weatherman.config.schema import TrainingConfig, resolved
-from weatherman.effect.effect import Effect
 from weatherman.errors import WeathermanError
 from weatherman.progress import format_duration
-from weatherman.report.charts import chart, timeline
+from weatherman.report.charts import Line, chart, timeline
 from weatherman.report.charts import safe as _e
-from weatherman.report.run_data import RunData, finite, read_run
+from weatherman.report.compare import comparison
+from weatherman.report.run_data import RunData, read_run
+from weatherman.report.samples import samples
 from weatherman.system.atomic import write_atomic
 
-REPORT_FILE = "report.html"
+REPORT_FILE, COMPARISON_FILE = "report.html", "comparison.html"
 _MAX_MOMENTS = 80
 _GIB = 2**30
 _LEGEND = "".join(
@@ -49,12 +51,13 @@ def write_report(run_dir: Path) -> Path | None:
         return None
 
 
-def make_report(run_dir: Path, target: Path | None = None) -> Path:
-    """Write a run's report.
+def make_report(run_dir: Path, *others: Path, target: Path | None = None) -> Path:
+    """Write a run's report, or one that compares several runs.
 
     Args:
         run_dir: the run's folder.
-        target: the page; `report.html` in the run's folder by default.
+        others: folders of the runs that it is compared with.
+        target: the page; by default `report.html` in the run's folder, for several `comparison.html` beside it.
 
     Returns:
         The page.
@@ -62,8 +65,9 @@ def make_report(run_dir: Path, target: Path | None = None) -> Path:
     Raises:
         WeathermanError: the folder holds no run, or the page cannot be written.
     """
-    page = target or run_dir / REPORT_FILE
-    html = render_page(read_run(run_dir))
+    runs = [read_run(folder) for folder in (run_dir, *others)]
+    page = target or (run_dir.resolve().parent / COMPARISON_FILE if others else run_dir / REPORT_FILE)
+    html = render_comparison(runs) if others else render_page(runs[0])
     try:
         write_atomic(page, html.encode("utf-8", "replace"), durable=False)
     except OSError as problem:
@@ -77,7 +81,7 @@ def render_page(data: RunData) -> str:
     body = "".join(
         f"<section><h2>{title}</h2>{content}</section>"
         for title, content in (
-            ("Before and after", _samples(data.effects)),
+            ("Before and after", samples(data.effects)),
             ("Training", _charts(data)),
             ("On the clock", _clock(data)),
             ("Configuration", _configuration(data)),
@@ -85,13 +89,23 @@ def render_page(data: RunData) -> str:
         )
         if content
     )
+    return _whole_page(data.name, f"{_header(data)}{_facts(data)}{body}")
+
+
+def render_comparison(runs: Sequence[RunData]) -> str:
+    """The page that compares runs."""
+    title = f"{len(runs)} runs"
+    return _whole_page(title, f"<header><h1>{title}</h1></header>{comparison(runs)}")
+
+
+def _whole_page(title: str, body: str) -> str:
     style = _STYLE_FILE.read_text(encoding="utf-8")
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_e(data.name)} · Weatherman-LoRA</title><style>{style}</style></head>"
-        f"<body><main>{_header(data)}{_facts(data)}{body}</main></body></html>\n"
+        f"<title>{_e(title)} · Weatherman-LoRA</title><style>{style}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
     )
 
 
@@ -120,19 +134,18 @@ def _facts(data: RunData) -> str:
     if after and after.tools.num_prompts:
         was = f"{before.tools.num_valid} before" if before else ""
         facts.append(("Valid tool calls", f"{after.tools.num_valid} of {after.tools.num_prompts}", was))
+        was = f"{before.tools.num_right_tool} before" if before else ""
+        facts.append(("The right tool", f"{after.tools.num_right_tool} of {after.tools.num_prompts}", was))
     if data.steps:
         attempts = f"in {len(data.spans)} attempts" if len(data.spans) > 1 else ""
         facts.append(("Steps", f"{max(data.steps):,}", attempts))
     spent = data.spending
     if spent.busy_s:
         facts.append(("Time", format_duration(spent.busy_s), "all attempts together" if len(data.spans) > 1 else ""))
-    speeds = [value for _, value in data.series("tokens_per_s")]
-    if speeds:
-        median = sorted(speeds)[len(speeds) // 2]
-        facts.append(("Tokens/s, median", f"{median:,.0f}", f"{data.num_tokens:,} tokens in all"))
-    memory = [value for _, value in data.series("peak_memory_bytes")]
-    if memory:
-        facts.append(("Peak memory", f"{max(memory) / _GIB:.1f} GB", ""))
+    if data.median_tokens_per_s is not None:
+        facts.append(("Tokens/s, median", f"{data.median_tokens_per_s:,.0f}", f"{data.num_tokens:,} tokens in all"))
+    if data.peak_bytes is not None:
+        facts.append(("Peak memory", f"{data.peak_bytes / _GIB:.1f} GB", ""))
     rate = spent.hourly_rate
     small = f"${rate:.2f} an hour × {spent.busy_s / 3600:.2f} h" if rate else "no hourly_rate was given"
     facts.append(("Cost", f"${spent.dollars:.2f}" if rate else "–", small))
@@ -140,60 +153,57 @@ def _facts(data: RunData) -> str:
     return f'<dl class="facts">{"".join(cells)}</dl>'
 
 
-def _samples(effects: dict[str, Effect]) -> str:
-    before = effects["before"].samples if "before" in effects else ()
-    after = effects["after"].samples if "after" in effects else ()
-    cards = []
-    for index in range(max(len(before), len(after))):
-        old, new = (samples[index] if index < len(samples) else None for samples in (before, after))
-        asked = new or old
-        if asked is None:
-            continue
-        answers = "".join(
-            f'<div class="{name}"><h3>{name}</h3><pre>{_e(sample.answer) or "(nothing)"}</pre></div>'
-            for name, sample in (("before", old), ("after", new))
-            if sample
-        )
-        cards.append(
-            f'<article class="card sample"><p><span>{_e(asked.persona or "assistant")} was asked:</span> '
-            f'{_e(asked.prompt)}</p><div class="pair">{answers}</div></article>'
-        )
-    return "".join(cards)
-
-
 def _charts(data: RunData) -> str:
     marks = [float(step) for step in data.resumed_steps]
-    dots = _validation(data)
+    dots = data.validation_points
     memory = [(step, value / _GIB) for step, value in data.series("peak_memory_bytes")]
-    plain, small = (lambda value: f"{value:.3g}"), (lambda value: f"{value:.2g}")
+    plain, small, whole = (lambda v: f"{v:.4g}"), (lambda v: f"{v:.2g}"), (lambda v: f"{v:,.0f}")
+
+    def line(name: str, field: str, *, smooth: bool = False) -> list[Line]:
+        return [Line(name, data.series(field), smooth=smooth)]
+
+    loss = chart("loss", line("mean", "loss", smooth=True), plain, dots=dots, marks=marks)
+    speed = chart("tokens per second", line("tokens/s", "tokens_per_s"), whole, marks=marks, from_zero=True)
+    rate = chart("learning rate", line("rate", "learning_rate"), small, marks=marks, from_zero=True)
+    norm = chart("gradient norm", line("mean", "grad_norm", smooth=True), plain, marks=marks)
     drawn = [
-        ("Loss", chart("loss", data.series("loss"), plain, dots=dots, marks=marks, smooth=True)),
-        ("Learning rate", chart("learning rate", data.series("learning_rate"), small, marks=marks, from_zero=True)),
         (
-            "Effective tokens per second",
-            chart("tokens per second", data.series("tokens_per_s"), lambda v: f"{v:,.0f}", marks=marks, from_zero=True),
+            "Loss",
+            loss,
+            _legend(("faint", "each step"), ("mean", "moving mean"), ("dots", "validation")) + _resumed(marks),
         ),
-        ("Peak memory, GB", chart("peak memory", memory, plain, marks=marks, from_zero=True)),
+        ("Learning rate", rate, _resumed(marks)),
+        ("Effective tokens per second", speed, _resumed(marks)),
+        (
+            "Peak memory, GB",
+            chart("peak memory", [Line("GB", memory)], plain, marks=marks, from_zero=True),
+            _resumed(marks),
+        ),
         (
             "Gradient norm before clipping",
-            chart("gradient norm", data.series("grad_norm"), plain, marks=marks, smooth=True),
+            norm,
+            _legend(("faint", "each step"), ("mean", "moving mean")) + _resumed(marks),
         ),
     ]
     if len(dots) > 1:
-        drawn.insert(1, ("Validation loss", chart("validation loss", dots, plain, marks=marks)))
-    cards = "".join(f'<div class="card"><h3>{title}</h3>{svg}</div>' for title, svg in drawn)
-    note = '<p class="note"><span class="key"></span>Dashed: an attempt went on from a checkpoint.</p>' if marks else ""
-    return f'<div class="charts">{cards}</div>{note}'
+        validation = chart("validation loss", [Line("validation", dots)], plain, marks=marks)
+        drawn.insert(1, ("Validation loss", validation, _resumed(marks)))
+    return (
+        '<div class="charts">'
+        + "".join(
+            f'<div class="card"><h3>{title}</h3>{svg}<p class="legend">{legend}</p></div>'
+            for title, svg, legend in drawn
+        )
+        + "</div>"
+    )
 
 
-def _validation(data: RunData) -> list[tuple[float, float]]:
-    """The validation losses: before training, on the way, and at the end."""
-    found = {float(step): loss for step, loss in data.validation}
-    if before := data.effects.get("before"):
-        found[0.0] = before.validation_loss
-    if (after := data.effects.get("after")) and data.steps:
-        found[float(max(data.steps))] = after.validation_loss
-    return sorted((step, loss) for step, loss in found.items() if finite(loss) is not None)
+def _legend(*entries: tuple[str, str]) -> str:
+    return "".join(f'<span><i class="sign {kind}"></i>{text}</span>' for kind, text in entries)
+
+
+def _resumed(marks: Sequence[float]) -> str:
+    return _legend(("resumed", "went on from a checkpoint")) if marks else ""
 
 
 def _clock(data: RunData) -> str:

@@ -37,6 +37,7 @@ class RunData:
 
     Attributes:
         name: for people.
+        folder: the name of its folder.
         state: what the run is doing or how it ended.
         run: `run.json`.
         steps: by step number, the fields of its last execution that are finite numbers.
@@ -51,6 +52,7 @@ class RunData:
 
     name: str
     state: str
+    folder: str = ""
     run: dict[str, Any] = field(default_factory=dict)
     steps: dict[int, dict[str, float]] = field(default_factory=dict)
     validation: list[tuple[int, float]] = field(default_factory=list)
@@ -65,6 +67,32 @@ class RunData:
     def config(self) -> dict[str, Any]:
         """The resolved configuration."""
         return _object(self.run.get("config"))
+
+    @property
+    def validation_points(self) -> list[tuple[float, float]]:
+        """The validation losses: before training, on the way, and at the end."""
+        found = {float(step): loss for step, loss in self.validation}
+        if before := self.effects.get("before"):
+            found[0.0] = before.validation_loss
+        if (after := self.effects.get("after")) and self.steps:
+            found[float(max(self.steps))] = after.validation_loss
+        return sorted((step, loss) for step, loss in found.items() if finite(loss) is not None)
+
+    @property
+    def median_tokens_per_s(self) -> float | None:
+        """Effective tokens per second of the median step."""
+        speeds = sorted(value for _, value in self.series("tokens_per_s"))
+        return speeds[len(speeds) // 2] if speeds else None
+
+    @property
+    def peak_bytes(self) -> float | None:
+        """The highest memory of any step."""
+        return max((value for _, value in self.series("peak_memory_bytes")), default=None)
+
+    @property
+    def data_hash(self) -> str:
+        """SHA-256 of the training file; empty where it is not known."""
+        return str(_object(self.run.get("frozen")).get("data") or "")
 
     def series(self, name: str) -> list[tuple[float, float]]:
         """A field over the steps."""
@@ -82,7 +110,7 @@ def read_run(run_dir: Path) -> RunData:
         run = read_json_object(run_dir / RUN_FILE, _MAX_BYTES)
     except (OSError, ValueError):
         run = {}
-    data = RunData(name=run_dir.resolve().name, state=status.state, run=run)
+    data = RunData(name=run_dir.resolve().name, state=status.state, folder=run_dir.resolve().name, run=run)
     data.spending = Spending(status.busy_s, status.cost_so_far)
     events = list(read_events(run_dir / EVENTS_FILE))
     data.spans = attempt_spans(events)

@@ -158,6 +158,7 @@ class Heartbeat:
         tokens_per_s: effective tokens per second.
         eta_s: seconds left.
         last_checkpoint: name of the last checkpoint's folder.
+        budget: what a budget of minutes or dollars did to the number of steps, in words.
         message: what is being done, or what went wrong.
         next_action: a command, where the state alone does not tell it.
         command: the command that starts, and goes on with, this run.
@@ -180,6 +181,7 @@ class Heartbeat:
     tokens_per_s: float | None = None
     eta_s: float | None = None
     last_checkpoint: str | None = None
+    budget: str | None = None
     message: str = ""
     next_action: str | None = None
     command: str | None = None

@@ -26,6 +26,7 @@ from pathlib import Path
 
 from weatherman.errors import WeathermanError
 from weatherman.system.clock import boot_id, now_utc
+from weatherman.system.own_command import own_command
 from weatherman.system.process import identity, is_suspended
 
 LOCK_FILE = "run.lock"
@@ -170,7 +171,7 @@ def _locked(path: Path, holder: Holder | None) -> WeathermanError:
     return WeathermanError(
         "run.locked",
         f"another trainer works in {path.parent}: {who}.",
-        f"look at it with: weatherman status {path.parent}",
+        f"look at it with: {own_command('status', str(path.parent))}",
     )
 
 

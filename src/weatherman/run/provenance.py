@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from weatherman import __version__, messages
+from weatherman.checkpoints.state import horizon_problem
 from weatherman.config.schema import TrainingConfig, resolved
 from weatherman.engine.base import EngineInfo
 from weatherman.errors import Problems, WeathermanError
 from weatherman.run.training_data import DataIdentity, TrainingData
+from weatherman.system.atomic import read_json_object
 
-PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "mlx", "mlx-lm")
 # Keys that do not touch the adapter; all others are frozen by the first checkpoint.
 MAY_CHANGE = frozenset(
     [
@@ -40,8 +42,10 @@ MAY_CHANGE = frozenset(
         "max_tokens_per_chunk",
         "sharing",
         "platform",
+        "engine",
     ]
 )
+MAX_BYTES = 2**22  # of run.json
 _ENGINE_FACTS = ("sharing", "attention", "num_threads", "max_tokens_per_chunk", "device", "dtype")
 
 
@@ -54,9 +58,19 @@ def frozen_facts(config: TrainingConfig, data: TrainingData, info: EngineInfo) -
         "template": data.template.hash,
         "template_date": data.template.date,
         "tokenizer": data.tokenizer.hash,
-        "engine": {name: getattr(info, name) for name in _ENGINE_FACTS},
+        "engine": {"name": _engine_name(info), **{name: getattr(info, name) for name in _ENGINE_FACTS}},
         "versions": package_versions(),
     }
+
+
+def recorded_horizon(run_file: Path, run_id: str, frozen: dict[str, Any]) -> dict[str, int] | None:
+    """The end that a budget settled for this very run, if `run.json` knows one that no checkpoint has yet."""
+    try:
+        known = read_json_object(run_file, MAX_BYTES)
+        same = known["run_id"] == run_id and known["frozen"] == {**frozen, "horizon": known["frozen"]["horizon"]}
+        return known["frozen"]["horizon"] if same and not horizon_problem(known["frozen"]) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: DataIdentity, output_dir: Path) -> None:
@@ -96,11 +110,20 @@ def refuse_changes(frozen: dict[str, Any], config: TrainingConfig, data: DataIde
 
 
 def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConfig:
-    """The configuration with what the first attempt decided by itself: threads, token budget, sharing."""
+    """The configuration with what the first attempt decided by itself: threads, token budget (unless a smaller one is
+    asked for), sharing.
+    """
     engine = frozen["engine"]
+    began, wanted = engine["max_tokens_per_chunk"], config.max_tokens_per_chunk
+    if wanted and began and wanted < began:
+        messages.warning(
+            f"this run began with passes of {began:,} tokens and goes on with {wanted:,}; its last digits will differ "
+            "from an uninterrupted run's."
+        )
+        began = wanted
     changes = {
         "num_threads": engine["num_threads"],
-        "max_tokens_per_chunk": engine["max_tokens_per_chunk"],
+        "max_tokens_per_chunk": began,
         "sharing": "on" if engine["sharing"] else "off",
     }
     return config.model_copy(update=changes)
@@ -108,6 +131,12 @@ def apply_frozen(config: TrainingConfig, frozen: dict[str, Any]) -> TrainingConf
 
 def warn_of_differences(frozen: dict[str, Any], info: EngineInfo) -> None:
     """Say where this machine or its packages differ from those that the run began with."""
+    began = frozen["engine"].get("name", "torch")  # a run that is older than the second engine
+    if began != (now := _engine_name(info)):
+        messages.warning(
+            f"this run began with the engine {began} and goes on with {now}: optimizer and adapter are taken over, and "
+            "its last digits will differ from an uninterrupted run's."
+        )
     for name in ("device", "dtype", "attention"):
         if frozen["engine"].get(name) != getattr(info, name):
             messages.warning(
@@ -122,6 +151,10 @@ def warn_of_differences(frozen: dict[str, Any], info: EngineInfo) -> None:
         messages.warning(
             f"packages have changed since this run began: {', '.join(changed)}; its last digits may differ."
         )
+
+
+def _engine_name(info: EngineInfo) -> str:
+    return info.backend.split()[0]
 
 
 def provenance(config: TrainingConfig, overrides: list[str], run_id: str, info: EngineInfo) -> dict[str, Any]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,13 +21,21 @@ from weatherman.records import StepPlan, StepResult
 from weatherman.run.events import EventLog, StatusFile
 from weatherman.run.folder import RUN_FILE
 from weatherman.run.kept_task import keep_task, task_hash
-from weatherman.run.lock import run_lock
-from weatherman.run.provenance import apply_frozen, frozen_facts, provenance, refuse_changes, warn_of_differences
-from weatherman.run.stop import StopNow
+from weatherman.run.provenance import (
+    MAX_BYTES,
+    apply_frozen,
+    frozen_facts,
+    provenance,
+    recorded_horizon,
+    refuse_changes,
+    warn_of_differences,
+)
+from weatherman.run.spending import read_spending
 from weatherman.run.training_data import TrainingData
 from weatherman.run.webhook import notify
-from weatherman.system.atomic import write_json
-from weatherman.system.disk_errors import as_disk_error
+from weatherman.steps.horizon import Horizon
+from weatherman.system.atomic import read_json_object, write_json
+from weatherman.system.own_command import own_command
 from weatherman.system.quarantine import set_aside_unless_file
 from weatherman.task.task import Task
 
@@ -38,36 +43,6 @@ TRAINING, MEASURING = "training", "measuring the effect"  # phases that a stop i
 _MARGIN_BYTES = 64 * 2**20
 _MIN_PATIENCE_S = 600.0
 _STEPS_OF_PATIENCE = 20
-
-
-@contextmanager
-def open_run(config: TrainingConfig, overrides: Sequence[str], *, reset_crash_loop: bool) -> Iterator[Run]:
-    """Open, or go on with, the run in `config.output_dir`.
-
-    Takes the lock, counts the attempt, and records how it ends, whatever it ends with.
-
-    Raises:
-        WeathermanError: another trainer works there, the folder cannot be used, or the run is in a crash loop.
-    """
-    folder = Path(config.output_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        text = f"the run's folder {folder} cannot be made: {problem.strerror}."
-        raise WeathermanError("run.folder", text, "give an output_dir that can be written.") from problem
-    with run_lock(folder):
-        run = Run(config, list(overrides), folder)
-        try:
-            clean_staging(folder)
-            run.begin(reset_crash_loop)
-            yield run
-        except StopNow as asked:
-            run.record_stop(asked.exit_code, run.words_for_leaving())
-            raise
-        except BaseException as problem:
-            told = as_disk_error(problem, folder) or problem
-            run.record_failure(told)
-            raise told from told.__cause__
 
 
 @dataclass
@@ -85,6 +60,7 @@ class Run:
     task: Task = field(default_factory=Task)
     peak_memory_bytes: int = 0
     _started_s: float = field(default_factory=time.monotonic)
+    _earlier_s: float = 0.0
     _begun: bool = False
     _phase: str = ""
     _doing: str = TRAINING
@@ -103,6 +79,7 @@ class Run:
         if self.state.finished:
             self._begun = False
             return
+        self._earlier_s = read_spending(self.output_dir).busy_s
         self.status.write(state="starting", step=self.state.last_step, message="starting", exit_code=None)
         rate = self.config.hourly_rate
         self.events.emit("start", step=self.state.last_step, pid=os.getpid(), run_id=self.run_id, hourly_rate=rate)
@@ -140,6 +117,25 @@ class Run:
         """Seconds of this attempt."""
         return time.monotonic() - self._started_s
 
+    @property
+    def spent_s(self) -> float:
+        """Seconds of all attempts so far."""
+        return self._earlier_s + self.elapsed_s
+
+    def settled_horizon(self, configured: int) -> Horizon:
+        """The run's steps: as an earlier attempt settled them within its budget, else as configured."""
+        known = (self.frozen or {}).get("horizon")
+        return Horizon(configured, **known) if known else Horizon(configured)
+
+    def record_horizon(self, horizon: Horizon, words: str) -> None:
+        """Persist how many steps the run has from now on; a killed run keeps to it."""
+        assert self.frozen is not None
+        self.frozen = {**self.frozen, "horizon": {"settled_at": horizon.settled_at, "settled": horizon.settled}}
+        path = self.output_dir / RUN_FILE
+        write_json(path, {**read_json_object(path, MAX_BYTES), "frozen": self.frozen})
+        self.status.write(total=horizon.last_step, budget=words)
+        self.events.emit("budget", step=horizon.settled_at, total=horizon.last_step, words=words)
+
     def settle_config(self, data: TrainingData) -> TrainingConfig:
         """The configuration in force: of a run that goes on, with what its first attempt decided by itself.
 
@@ -158,14 +154,16 @@ class Run:
         Raises:
             WeathermanError: the checkpoint does not fit the model.
         """
+        path = self.output_dir / RUN_FILE
+        set_aside_unless_file(self.output_dir, path)
         if self.frozen and self.checkpoint:
             warn_of_differences(self.frozen, engine.info)
             restore(engine, self.checkpoint.path)
         else:
             self.frozen = frozen_facts(self.config, data, engine.info)
         self.frozen["task"] = task_hash(self.task)
-        path = self.output_dir / RUN_FILE
-        set_aside_unless_file(self.output_dir, path)
+        if "horizon" not in self.frozen and (horizon := recorded_horizon(path, self.run_id, self.frozen)):
+            self.frozen = {**self.frozen, "horizon": horizon}  # it was killed before the next checkpoint
         if self.resumed_step == 0 or not path.is_file():
             record = provenance(self.config, self.overrides, self.run_id, engine.info)
             write_json(path, {**record, "frozen": self.frozen})
@@ -297,4 +295,4 @@ def _attempts_so_far(output_dir: Path) -> int:
 
 def _command() -> str:
     """The command that starts, and goes on with, this run; the launcher may know a better one."""
-    return os.environ.get("WEATHERMAN_COMMAND") or shlex.join(["weatherman", *sys.argv[1:]])
+    return os.environ.get("WEATHERMAN_COMMAND") or own_command(*sys.argv[1:])

@@ -25,6 +25,7 @@ from weatherman.run.lock import LOCK_FILE, PATIENCE_S, read_holder
 from weatherman.run.spending import read_spending
 from weatherman.system.atomic import read_json_object
 from weatherman.system.clock import boot_id, since_boot_s
+from weatherman.system.own_command import own_command
 from weatherman.system.process import identity, is_suspended
 
 STATES = ("starting", "running", "stalled", "stopped", "finished", "failed", "crash-loop", "dead")
@@ -49,6 +50,7 @@ class RunStatus:
         busy_s: seconds of all attempts together.
         hourly_rate: dollars an hour, if known; the mean where attempts had several.
         cost_so_far: dollars, where an hourly rate is known: rate x hours.
+        budget: what a budget of minutes or dollars did to the number of steps, in words.
         last_verified_checkpoint: name of the newest checkpoint whose manifest and sizes are right.
         attempt: number of the last start.
         resume_count: starts since the last progress.
@@ -72,6 +74,7 @@ class RunStatus:
     busy_s: float = 0.0
     hourly_rate: float | None = None
     cost_so_far: float | None = None
+    budget: str | None = None
     last_verified_checkpoint: str | None = None
     attempt: int = 1
     resume_count: int | None = None
@@ -110,12 +113,14 @@ def read_status(run_dir: Path) -> RunStatus:
         beat = _heartbeat_from_events(run_dir)
     age_s = _age_s(beat)
     state, reason = _conclude(run_dir, beat, resume, age_s)
+    last_verified = _last_verified(run_dir)
+    step = _last_step(state, beat, last_verified)
     spent = read_spending(run_dir, until_s=None if state in ENDED else time.time())
     status = RunStatus(
-        run=str(run_dir), state=state, reason=reason or problem, step=beat.step, total=beat.total, loss=beat.loss,
+        run=str(run_dir), state=state, reason=reason or problem, step=step, total=beat.total, loss=beat.loss,
         tokens_per_s=beat.tokens_per_s, eta_s=None if state in ENDED else beat.eta_s,
-        busy_s=spent.busy_s, hourly_rate=spent.hourly_rate, cost_so_far=spent.dollars,
-        last_verified_checkpoint=_last_verified(run_dir), attempt=beat.attempt,
+        busy_s=spent.busy_s, hourly_rate=spent.hourly_rate, cost_so_far=spent.dollars, budget=beat.budget,
+        last_verified_checkpoint=last_verified, attempt=beat.attempt,
         resume_count=resume.resume_count if resume else None, message=beat.message, exit_code=_exit_code(state, beat),
         host=beat.host, pid=beat.pid or None, age_s=None if age_s is None else round(age_s, 1),
         updated_at=beat.updated_at,
@@ -180,6 +185,8 @@ def _age_s(beat: Heartbeat) -> float | None:
 
 def _conclude(run_dir: Path, beat: Heartbeat, resume: ResumeState | None, age_s: float | None) -> tuple[str, str]:
     """Conclude the state, and why it is not the one that was written."""
+    if beat.state == "crash-loop":
+        return beat.state, _cause_of_crash_loop(resume) if resume else ""
     if beat.state in ENDED:
         return beat.state, ""
     alive, reason = _is_alive(run_dir, beat)
@@ -191,13 +198,25 @@ def _conclude(run_dir: Path, beat: Heartbeat, resume: ResumeState | None, age_s:
         if _is_taken(run_dir):
             return "starting", "a new attempt has begun and has not reported yet"
         if resume and resume.resume_count >= CRASH_LOOP_LIMIT:
-            return "crash-loop", f"{CRASH_LOOP_LIMIT} starts in a row made no progress"
+            return "crash-loop", _cause_of_crash_loop(resume)
         return "dead", reason
     if _is_here(beat) and is_suspended(beat.pid):
         return "stalled", f"process {beat.pid} is suspended"
     if age_s is not None and age_s > beat.patience_s:
         return "stalled", f"no sign of progress for {format_duration(age_s)}"
     return beat.state, ""
+
+
+def _cause_of_crash_loop(resume: ResumeState | None) -> str:
+    said = resume.last_error if resume else None
+    cause = f"the last failure said: {said}" if said else "none left a word: killed, most often since memory ran out"
+    return f"{CRASH_LOOP_LIMIT} starts in a row made no progress; {cause}"
+
+
+def _last_step(state: str, beat: Heartbeat, checkpoint: str | None) -> int:
+    """The step that was reached; an attempt that ended before its first one knows less than its checkpoint."""
+    saved = int(checkpoint.rpartition("-")[2]) if checkpoint and state in ENDED else 0
+    return max(beat.step, saved)
 
 
 def _is_here(beat: Heartbeat) -> bool:
@@ -249,7 +268,7 @@ def _next_action(run_dir: Path, status: RunStatus, beat: Heartbeat) -> str:
     if status.state == "stalled" and "suspended" in status.reason:
         return f"kill -CONT {beat.pid}"
     if status.state in ("starting", "running"):
-        return f"weatherman status {folder} --watch"
+        return own_command("status", str(run_dir), "--watch")
     if beat.next_action and status.state == beat.state:
         return beat.next_action
     return {

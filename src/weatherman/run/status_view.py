@@ -76,6 +76,8 @@ def status_lines(status: RunStatus) -> list[str]:
     ]
     if any(facts):
         lines.append(" · ".join(fact for fact in facts if fact))
+    if status.budget:
+        lines.append(f"Budget: {status.budget}")
     if status.message:
         lines.append(f"It said: {status.message}")
     lines.append(f"Last verified checkpoint: {status.last_verified_checkpoint or 'none yet'}")

@@ -14,7 +14,7 @@ from weatherman.models.base_model import cache_folder, model_folder
 from weatherman.records import Conversation, Message, Rendered
 from weatherman.rendering.choose import template_of_model
 from weatherman.rendering.render import parse_reply, prompt_ids, stop_ids
-from weatherman.rendering.render_file import conversations_of, render_file
+from weatherman.rendering.render_file import conversations_of, render_file, require_file
 from weatherman.rendering.templates import Template
 from weatherman.rendering.tokenizer import TextTokenizer, load_tokenizer
 from weatherman.steps.sampling import epoch_order, seeded_subset
@@ -122,6 +122,16 @@ def load_training_data(config: TrainingConfig) -> TrainingData:
     )
 
 
+def require_files(config: TrainingConfig) -> None:
+    """Refuse a configuration whose data is not there, before anything is made for the run.
+
+    Raises:
+        WeathermanError: a file is missing.
+    """
+    for path in (config.train_file, config.validation_file):
+        require_file(Path(path))
+
+
 def identify_data(config: TrainingConfig) -> DataIdentity:
     """The identity of the data that `load_training_data` would load, without rendering it.
 
@@ -131,6 +141,7 @@ def identify_data(config: TrainingConfig) -> DataIdentity:
         WeathermanError: the training file cannot be read.
     """
     path = Path(config.train_file)
+    require_file(path)
     try:
         train = hash_file(path)
     except OSError as problem:

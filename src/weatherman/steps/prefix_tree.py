@@ -21,6 +21,7 @@ from weatherman.records import Rendered
 from weatherman.steps.sampling import step_plans, steps_per_epoch
 
 NO_PARENT = -1
+SHARES_NOTHING = 2**31  # as `min_shared_tokens`: each example is a branch of its own
 MIN_SHARED_TOKENS = 16  # a shorter shared run costs more as a segment of its own than it saves
 MIN_SHARE_FACTOR = 1.05
 _SAMPLED_STEPS = 12

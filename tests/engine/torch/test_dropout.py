@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from torch_models_for_tests import TinyModel
-from weatherman.engine.torch.dropout import DropoutState, TreeDropout, replace_lora_dropout, stateless_seed
+from weatherman.engine.stateless import stateless_seed
+from weatherman.engine.torch.dropout import DropoutState, TreeDropout, replace_lora_dropout
 
 
 def mask(rate: float, *, name: str = "q", seed: int = 1, step: int = 1, tokens: range = range(400)) -> torch.Tensor:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from weatherman.engine.torch.generate import common_prefix_length, generate
+from weatherman.engine.prompts import common_prefix_length
+from weatherman.engine.torch.generate import generate
 
 NO_STOP = [599]
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from torch_models_for_tests import TinyModel, assert_same, conversations, forests
 from weatherman.engine.attention_choice import choose_attention
+from weatherman.engine.pass_layout import PassLayout, lay_out
 from weatherman.engine.torch import sdpa as torch_sdpa
-from weatherman.engine.torch.attention import TREE_ATTENTION, PassLayout, TrunkLayer, lay_out
+from weatherman.engine.torch.attention import TREE_ATTENTION, TrunkLayer
 from weatherman.engine.torch.flash import key_places
 from weatherman.engine.torch.flex import FlexTree, subtree_ends
 from weatherman.engine.torch.kernels import prepare_kernel

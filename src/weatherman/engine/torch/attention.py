@@ -18,54 +18,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from weatherman.steps.prefix_tree import PrefixTree
-
 TREE_ATTENTION = "weatherman_tree"
 PADDED_ATTENTION = "weatherman_sdpa"
-
-
-@dataclass(frozen=True, slots=True)
-class PassLayout:
-    """Which tokens of a pass may see which; all counts in tokens.
-
-    Attributes:
-        lengths: the segments' sizes, in the order of the flat buffer, which is depth-first.
-        ancestors: per segment, the places in the pass of the segments before it on its path, root first.
-        num_past_tokens: P, tokens of the trunks above; every token of the pass sees them all.
-    """
-
-    lengths: tuple[int, ...]
-    ancestors: tuple[tuple[int, ...], ...]
-    num_past_tokens: int
-
-    @property
-    def num_tokens(self) -> int:
-        """N, the size of the flat buffer."""
-        return sum(self.lengths)
-
-    @property
-    def offsets(self) -> list[int]:
-        """Where each segment begins in the flat buffer."""
-        return [sum(self.lengths[:place]) for place in range(len(self.lengths))]
-
-
-def lay_out(tree: PrefixTree, segments: Sequence[int], num_past_tokens: int) -> PassLayout:
-    """Find the layout of a pass.
-
-    Args:
-        tree: the step's tree.
-        segments: the pass's segments in depth-first order; the others on their paths are in the trunks above.
-        num_past_tokens: tokens of those trunks.
-
-    Returns:
-        The layout.
-    """
-    place = {segment: position for position, segment in enumerate(segments)}
-    return PassLayout(
-        lengths=tuple(len(tree.segments[segment].ids) for segment in segments),
-        ancestors=tuple(tuple(place[a] for a in tree.ancestors(segment) if a in place) for segment in segments),
-        num_past_tokens=num_past_tokens,
-    )
 
 
 class _Collect(torch.autograd.Function):

@@ -7,13 +7,14 @@ hash (Wellons's "lowbias32" without its last step) of a token's key and a featur
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from weatherman.engine.stateless import place_keys, stateless_seed
 
 _INT32_MIN = -(2**31)
 
@@ -26,23 +27,7 @@ class DropoutState:
 
     def set_tokens(self, seed: int, step: int, places: NDArray[np.int64], device: torch.device) -> None:
         """Say which tokens come next, by their places in the tree's flat order."""
-        self.token_keys = torch.from_numpy(_keys(stateless_seed(seed, step), places)).to(device)
-
-
-def stateless_seed(*parts: int | str) -> int:
-    """Make a 63-bit seed of any parts, independent of every global generator."""
-    text = "/".join(map(str, parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def _keys(seed: int, places: NDArray[np.int64]) -> NDArray[np.int32]:
-    """One 32-bit key per place: splitmix64's output, its upper half."""
-    with np.errstate(over="ignore"):
-        z = np.uint64(seed) + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(32)).astype(np.uint32).view(np.int32)
+        self.token_keys = torch.from_numpy(place_keys(stateless_seed(seed, step), places)).to(device)
 
 
 def keep_mask(token_keys_N: Tensor, feature_keys_D: Tensor, rate: float) -> Tensor:
@@ -74,7 +59,9 @@ class TreeDropout(nn.Module):
             return hidden_1ND
         assert self.state.token_keys is not None, "the step sets the tokens before each pass"
         features = np.arange(hidden_1ND.shape[-1])
-        feature_keys = torch.from_numpy(_keys(stateless_seed("feature", self.name), features)).to(hidden_1ND.device)
+        feature_keys = torch.from_numpy(place_keys(stateless_seed("feature", self.name), features)).to(
+            hidden_1ND.device
+        )
         keep = keep_mask(self.state.token_keys, feature_keys, self.rate)
         return hidden_1ND * (keep.to(hidden_1ND.dtype) / (1 - self.rate))
 

@@ -15,11 +15,12 @@ import torch
 
 from weatherman.config.schema import TrainingConfig
 from weatherman.engine.base import EngineInfo, Evaluation
+from weatherman.engine.stateless import stateless_seed
 from weatherman.engine.token_budget import HELD_PASSES, choose_workers
 from weatherman.engine.torch.attention import PADDED_ATTENTION, TREE_ATTENTION
 from weatherman.engine.torch.crew import Crew
 from weatherman.engine.torch.device import choose_device, choose_dtype, choose_kernel, choose_token_budget, device_name
-from weatherman.engine.torch.dropout import replace_lora_dropout, stateless_seed
+from weatherman.engine.torch.dropout import replace_lora_dropout
 from weatherman.engine.torch.fast_layers import speed_up
 from weatherman.engine.torch.fast_lora import MergedLora
 from weatherman.engine.torch.generate import generate

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from weatherman.engine.torch.attention import PassLayout, TrunkLayer
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import TrunkLayer
 from weatherman.errors import WeathermanError
 
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-from weatherman.engine.torch.attention import PassLayout, TrunkLayer
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import TrunkLayer
 
 BLOCK_TOKENS = 128
 

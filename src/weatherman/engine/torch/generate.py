@@ -8,17 +8,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-MIN_SHARED_TOKENS = 16
-
-
-def common_prefix_length(prompts: Sequence[Sequence[int]]) -> int:
-    """How many leading tokens all prompts share; every prompt keeps at least one token of its own."""
-    shortest = min(len(prompt) for prompt in prompts) - 1
-    first = prompts[0]
-    for place in range(shortest):
-        if any(prompt[place] != first[place] for prompt in prompts):
-            return place
-    return max(0, shortest)
+from weatherman.engine.prompts import MIN_SHARED_TOKENS, common_prefix_length
 
 
 def generate(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from weatherman.engine.attention_choice import Kernel
-from weatherman.engine.torch.attention import PassLayout, TreeKernel
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import TreeKernel
 from weatherman.engine.torch.flash import FlashTree
 from weatherman.engine.torch.flex import FlexTree
 from weatherman.engine.torch.sdpa import SegmentSdpa

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from weatherman.config.schema import TrainingConfig
-from weatherman.engine.torch.dropout import stateless_seed
+from weatherman.engine.stateless import stateless_seed
 from weatherman.errors import WeathermanError
 
 ADAPTER_FILE = "adapter_model.safetensors"

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from weatherman.engine.torch.attention import PassLayout, TrunkLayer
+from weatherman.engine.pass_layout import PassLayout
+from weatherman.engine.torch.attention import TrunkLayer
 
 QUERY_BLOCK_TOKENS = 128
 

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from weatherman.engine.attention_choice import Kernel
-from weatherman.engine.torch.attention import TreeContext, TreeKernel, TrunkLayer, lay_out
+from weatherman.engine.pass_layout import lay_out
+from weatherman.engine.torch.attention import TreeContext, TreeKernel, TrunkLayer
 from weatherman.engine.torch.crew import Crew, GradientSink, share_out
 from weatherman.engine.torch.dropout import DropoutState
 from weatherman.engine.torch.kernels import prepare_kernel
