@@ -30,6 +30,7 @@ $(VENV)/ready: requirements.txt pyproject.toml scripts/make_venv.sh
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 	@$(BIN)/pip install --quiet -r requirements-dev.txt
+	@$(BIN)/pip install --quiet --no-deps trl==1.16.0
 	@touch $@
 
 # Where the shipped configurations look for data; a file of the user's own stays.

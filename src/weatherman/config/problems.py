@@ -26,10 +26,10 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
         return " or ".join(allowed_values(one) for one in schema["anyOf"])
     if "enum" in schema:
         return f"one of {', '.join(schema['enum'])}"
-    if schema["type"] == "object":
-        return "names with a number, a text, true or false"
     if "const" in schema:
         return str(schema["const"])
+    if schema["type"] == "object":
+        return "names with a number, a text, true or false"
     if schema["type"] == "null":
         return "null"
     if schema["type"] == "array":

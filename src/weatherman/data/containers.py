@@ -150,11 +150,3 @@ def _batches(path: Path) -> Iterator[Any]:
         for batch in batches:
             for begin in range(0, batch.num_rows, _ROWS_PER_BATCH):
                 yield batch.slice(begin, _ROWS_PER_BATCH)
-
-
-def missing_file(path: Path) -> WeathermanError:
-    """Make the error for a data file that is not there."""
-    hint = "check its name, and the folder that it is relative to."
-    if "processed" in path.parts:
-        hint = "data/processed/ is made by the set-up (make setup); see data/README.md."
-    return WeathermanError("data.missing", f"there is no data file {path}.", hint)

@@ -117,8 +117,9 @@ def _export_into(staging: Path, plan: ExportPlan) -> Exported:
     source = f"./{files[0]}" if files else f"./{MERGED}"
     context = int(plan.place.config.get("max_seq_length", _DEFAULT_CONTEXT_TOKENS))
     persona = plan.task.persona(plan.persona)
-    text = modelfile(template, source, plan.task.tools, persona, max(context, _DEFAULT_CONTEXT_TOKENS))
-    (staging / MODELFILE).write_text(text, encoding="utf-8")
+    if template.is_ours:  # of other templates llama.cpp runs the Jinja itself; Ollama has none of its own for them here
+        text = modelfile(template, source, plan.task.tools, persona, max(context, _DEFAULT_CONTEXT_TOKENS))
+        (staging / MODELFILE).write_text(text, encoding="utf-8")
     (staging / TASK_FILE).write_bytes(task_bytes(plan.task))
     record = {
         "base_weights": base_weights,

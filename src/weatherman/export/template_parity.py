@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,8 +51,10 @@ def check_parity(
         users = [i for i, message in enumerate(conversation.messages) if message.role == "user"]
         views = render(conversation, template, tokenizer)
         ends = [*users[1:], len(conversation.messages)] if len(views) > 1 else [len(conversation.messages)]
-        for view, end in zip(views, ends, strict=True):
-            found = _apply(exported, conversation, end, prompt=False)
+        # Of a template with other views every prompt is compared, and each view is a prompt and what follows it.
+        whole = template.is_ours and len(views) == len(ends)
+        for view, end in zip(views, ends, strict=True) if whole else ():
+            found = _apply(exported, template, conversation, end, prompt=False)
             trained = view.ids.tolist()
             # A template may end the last turn with a line break, which is nobody's context in training.
             if str(exported.decode(found[len(trained) :])).strip():
@@ -62,7 +65,7 @@ def check_parity(
             if message.role == "assistant":
                 before = Conversation(conversation.messages[:index], conversation.tools, {}, conversation.source)
                 trained = prompt_ids(before, template, tokenizer)
-                found = _apply(exported, conversation, index, prompt=True)
+                found = _apply(exported, template, conversation, index, prompt=True)
                 _compare(found, trained, conversation, f"the prompt for message {index + 1}", exported)
                 num_prompts += 1
     if not num_conversations:
@@ -70,12 +73,13 @@ def check_parity(
     return Parity(num_conversations, num_prompts, num_tokens)
 
 
-def _apply(exported: Any, conversation: Conversation, end: int, *, prompt: bool) -> list[int]:
+def _apply(exported: Any, template: Template, conversation: Conversation, end: int, *, prompt: bool) -> list[int]:
     found = exported.apply_chat_template(
         server_messages(conversation.messages[:end]),
         tools=list(conversation.tools) or None,
         add_generation_prompt=prompt,
         return_dict=False,
+        **json.loads(template.options),
     )
     return list(found)
 
