@@ -1,14 +1,11 @@
-"""The parts of a loaded model, whatever its family: the text decoder, the output head, the linear layers in between."""
+"""The parts of a loaded model, whatever its family: the text decoder and the output head."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import nn
 from transformers import PreTrainedModel
 
-from weatherman.engine.torch.attention import PADDED_ATTENTION
 from weatherman.engine.torch.loss import Head
 from weatherman.errors import WeathermanError
 
@@ -52,32 +49,3 @@ def query_groups(decoder: PreTrainedModel) -> int:
     return int(
         config.num_attention_heads // (getattr(config, "num_key_value_heads", None) or config.num_attention_heads)
     )
-
-
-def padded_attention(decoder: PreTrainedModel) -> str:
-    """The attention of padded batches: SDPA with every mask written out, or the model's own where it has no SDPA.
-
-    A model without SDPA does something to its scores (Gemma 2's soft cap, the sinks of GPT-OSS) that only its own
-    attention does.
-    """
-    return PADDED_ATTENTION if decoder.config._attn_implementation == "sdpa" else "eager"
-
-
-def linear_names(decoder: PreTrainedModel) -> dict[str, list[str]]:
-    """The decoder's linear layers: by their last name, the full names inside the decoder in order."""
-    found: dict[str, list[str]] = {}
-    for name, module in decoder.named_modules():
-        if isinstance(module, nn.Linear):
-            found.setdefault(name.rpartition(".")[2], []).append(name)
-    return found
-
-
-def own_dropout(decoder: PreTrainedModel) -> bool:
-    """Whether the base model itself drops elements in training."""
-    layers = any(isinstance(module, nn.Dropout) and module.p > 0 for module in decoder.modules())
-    return layers or float(getattr(decoder.config, "attention_dropout", None) or 0.0) > 0
-
-
-def num_attention_sinks(decoder: PreTrainedModel) -> int:
-    """How many layers have learnt sinks, which take part in the softmax without being tokens."""
-    return sum(isinstance(getattr(module, "sinks", None), torch.Tensor) for module in decoder.modules())
