@@ -40,7 +40,7 @@ $(PROCESSED): data/processed/%.jsonl:
 
 setup: $(VENV)/ready $(PROCESSED) ## make .venv with everything that training needs
 
-setup-dev: $(VENV)/ready-dev ## make .venv with the test tools too
+setup-dev: $(VENV)/ready-dev $(PROCESSED) ## make .venv with the test tools too
 
 train: setup ## train a real LoRA adapter on this machine (about 9 minutes on two cores)
 	@$(BIN)/weatherman train --config $(CONFIG) --new-run

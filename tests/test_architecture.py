@@ -35,7 +35,7 @@ ROOMS = {
     "preflight": "config data models planning run",
     "launch": "system config models checkpoints planning run preflight",
     "report": "system config run effect",
-    "train": "config steps engine run effect report",
+    "train": "system config steps engine run effect report",
     "commands": "config data rendering models task tools quality weather engine chat planning run export preflight launch report train",
     "cli": "system commands",
 }

@@ -33,6 +33,7 @@ from weatherman.run.tracking import Tracker, closing, start_tracker, usable_trac
 from weatherman.run.training_data import TrainingData, load_training_data, require_files
 from weatherman.steps.sampling import num_conversations, step_plans, steps_per_epoch, total_steps, with_next
 from weatherman.steps.schedule import learning_rate
+from weatherman.system.disk_errors import as_disk_error
 
 PACE_STEPS = 3
 
@@ -255,6 +256,8 @@ def _measure_if_possible(work: Training) -> None:
     try:
         _measure(work)
     except Exception as problem:
+        if as_disk_error(problem, work.run.output_dir):  # a full disk is the run's own trouble, not the measurement's
+            raise
         kind = "" if isinstance(problem, WeathermanError) else f"{type(problem).__name__}: "
         messages.warning(f"The effect could not be measured ({kind}{problem}); the adapter is saved.")
 

@@ -85,8 +85,6 @@ def test_a_slow_start_is_told_at_least_every_twenty_seconds(tmp_path: Path, monk
         Follower(events),
         Follower(tmp_path / "log"),
         "stop",
-        None,
-        False,
         began_s=0.0,
         _still=StillHere(0.0),
     ).follow()

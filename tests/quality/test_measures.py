@@ -223,7 +223,7 @@ def test_duplicates_are_told_by_file_and_line(tmp_path: Path) -> None:
     held.write_text(json.dumps(rows[0]) + "\n")
     found = {metric.name: metric for metric in sameness(load(train, held))}
     exact = found["exact-duplicates"]
-    assert (exact.value, exact.verdict) == (3, "fail")
+    assert (exact.value, exact.verdict) == (3, "info")  # of somebody else's data: information
     assert exact.detail == (
         "a.jsonl:3 says what a.jsonl:2 says; a.jsonl:4 says what a.jsonl:1 says; b.jsonl:1 says what a.jsonl:1 says"
     )

@@ -30,7 +30,7 @@ from weatherman.errors import WeathermanError
 from weatherman.run import status as module
 from weatherman.run.events import EventLog, Heartbeat, StatusFile
 from weatherman.run.lock import run_lock
-from weatherman.run.run import open_run
+from weatherman.run.opening import open_run
 from weatherman.run.status_view import RunStatus, latest_run, read_status, show_status, status_lines
 from weatherman.system.own_command import own_command
 from weatherman.system.process import is_suspended

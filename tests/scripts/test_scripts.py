@@ -89,7 +89,7 @@ def test_configurations_are_judged_by_their_own_platform() -> None:
     done = run("validate_training_config", "--config", "configs/training_config_demo.yaml")
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[0] == "[PREFLIGHT] Checking the configuration (cpu)"
-    assert "GB of memory estimated at most" in done.stdout
+    assert "GB of memory estimated at its peak" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -37,10 +37,14 @@ class Encoder:
         parts = self._controls.split(text)
         return [(part, special, not (place or inner)) for place, (part, special) in enumerate(parts)]
 
-    def learn(self, segments: Iterable[Segment]) -> None:
-        """Encode the texts that are not known yet, all at once; those that cannot be are known as faults."""
+    def forget_if_full(self) -> None:
+        """Forget what was learnt if that is much; to be called where nothing learnt is still to be used."""
         if len(self._texts) > _MAX_REMEMBERED_TEXTS:
             self._texts.clear()
+            self._faults.clear()
+
+    def learn(self, segments: Iterable[Segment]) -> None:
+        """Encode the texts that are not known yet, all at once; those that cannot be are known as faults."""
         new = [segment for segment in dict.fromkeys(segments) if segment not in self._texts]
         first = [segment for segment in new if segment[2] and not segment[1]]
         plain = [segment for segment in new if not segment[1] and not segment[2] and is_marked(segment[0])]

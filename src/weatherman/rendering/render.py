@@ -160,6 +160,7 @@ class Binding:
 
     def learn(self, turns: Sequence[CutTurn]) -> None:
         """Tokenise the texts of many turns at once; also completions of which a token would reach into the prompt."""
+        self.encoder.forget_if_full()
         self.encoder.learn(segment for turn in turns for segment in turn.segments())
         apart = [turn.completion_text for turn in turns if self.encoder.parts(turn.prompt, turn.whole)]
         self.encoder.learn(segment for text in apart for segment in self.encoder.segments(text, inner=True))
@@ -196,6 +197,7 @@ def prompt_ids(conversation: Conversation, template: Template, tokenizer: TextTo
         WeathermanError: the template cannot hold the conversation.
     """
     binding = bind(template, tokenizer)
+    binding.encoder.forget_if_full()
     segments = binding.encoder.segments(binding.words(conversation).prompt())
     return binding.encoder.ids_now(segments, conversation.source)
 

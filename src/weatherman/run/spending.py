@@ -8,6 +8,7 @@ attempts is not. The rate is what the attempt was started with (`hourly_rate`); 
 from __future__ import annotations
 
 import datetime
+import mmap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,24 +93,25 @@ def _landmarks(path: Path) -> list[dict[str, Any]]:
     A run has hundreds of thousands of events and its status is asked for every few seconds, so the others are not read.
     """
     try:
-        data = path.read_bytes()
-    except OSError:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            found = [_event_from(data, 0)]
+            at = data.find(_START)
+            while at >= 0:
+                begin = data.rfind(b"\n", 0, at) + 1
+                found += [_event_before(data, begin), _event_from(data, begin)]
+                at = data.find(_START, at + 1)
+            found.append(_event_before(data, len(data)))
+    except (OSError, ValueError):  # ValueError: an empty file
         return []
-    found = [_event_from(data, 0)]
-    at = data.find(_START)
-    while at >= 0:
-        begin = data.rfind(b"\n", 0, at) + 1
-        found += [_event_before(data, begin), _event_from(data, begin)]
-        at = data.find(_START, at + 1)
-    return [event for event in [*found, _event_before(data, len(data))] if event is not None]
+    return [event for event in found if event is not None]
 
 
-def _event_from(data: bytes, begin: int) -> dict[str, Any] | None:
+def _event_from(data: mmap.mmap, begin: int) -> dict[str, Any] | None:
     end = data.find(b"\n", begin)
     return parse_event(data[begin : end if end >= 0 else len(data)])
 
 
-def _event_before(data: bytes, end: int) -> dict[str, Any] | None:
+def _event_before(data: mmap.mmap, end: int) -> dict[str, Any] | None:
     """The last whole event that ends before `end`; torn lines are passed over, a few at most."""
     for _ in range(_MAX_TORN_LINES):
         if end <= 0:

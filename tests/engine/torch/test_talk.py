@@ -23,7 +23,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> AdapterPlace:
 
 def talker(place: AdapterPlace, use: Use) -> tuple[TorchTalker, list[int]]:
     """The talker, and how many tokens each pass through its model computes."""
-    made = TorchTalker(place, STOP, "cpu", use=use)
+    made = TorchTalker(place, [STOP], "cpu", use=use)
     widths: list[int] = []
 
     def note(module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
