@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,13 +191,12 @@ def _nothing_seen_but_itself(mask: torch.Tensor) -> torch.Tensor:
     ("wrong", "words"), [(_future_seen, "a later token"), (_nothing_seen_but_itself, "changes nothing after it")]
 )
 def test_a_wrong_mask_is_found(base_folder: Path, monkeypatch: pytest.MonkeyPatch, wrong: Any, words: str) -> None:
-    prepare = torch_sdpa.SegmentSdpa.prepare
+    masks_of = torch_sdpa.SegmentSdpa.masks_of
 
-    def broken(layout: Any, **kwargs: Any) -> Any:
-        made = prepare(layout, **kwargs)
-        return torch_sdpa.SegmentSdpa(made.layout, [[wrong(mask) for mask in blocks] for blocks in made.masks])
+    def broken(kernel: Any, window: int | None) -> Any:
+        return [[replace(mask, added=wrong(mask.added)) for mask in blocks] for blocks in masks_of(kernel, window)]
 
-    monkeypatch.setattr(torch_sdpa.SegmentSdpa, "prepare", broken)
+    monkeypatch.setattr(torch_sdpa.SegmentSdpa, "masks_of", broken)
     with pytest.raises(WeathermanError, match=words) as caught:
         engine(base_folder).prove_causality()
     assert caught.value.code == "engine.leak"

@@ -15,11 +15,11 @@ from torch_models_for_tests import TinyModel, assert_same, conversations, forest
 from weatherman.engine.attention_choice import choose_attention
 from weatherman.engine.pass_layout import PassLayout, lay_out
 from weatherman.engine.torch import sdpa as torch_sdpa
-from weatherman.engine.torch.attention import TREE_ATTENTION, TrunkLayer
+from weatherman.engine.torch.attention import TREE_ATTENTION, ScoreRule, TrunkLayer
 from weatherman.engine.torch.flash import key_places
 from weatherman.engine.torch.flex import FlexTree, subtree_ends
 from weatherman.engine.torch.kernels import prepare_kernel
-from weatherman.engine.torch.sdpa import SegmentSdpa
+from weatherman.engine.torch.sdpa import BlockMask, SegmentSdpa
 from weatherman.errors import WeathermanError
 from weatherman.records import Rendered
 from weatherman.steps.prefix_tree import build_tree
@@ -105,9 +105,40 @@ def test_kernels_agree_with_the_definition(layout: PassLayout, kernel: Any, flas
     torch.testing.assert_close(found, reference(layout, query, key, value, past), rtol=1e-5, atol=1e-5)
 
 
-def padded_to(mask: torch.Tensor, num_keys: int) -> torch.Tensor:
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kernel", ["sdpa", "flex"])
+@pytest.mark.parametrize("rule", [ScoreRule(1), ScoreRule(5, 2.0), ScoreRule(33), ScoreRule(None, 2.0)])
+def test_windows_by_depth_and_soft_caps_agree_with_the_definition(
+    layout: PassLayout, kernel: Any, rule: ScoreRule
+) -> None:
+    query, key, value, past = tensors(layout)
+    with torch.no_grad():
+        found = prepare_kernel(kernel, layout, HEADS // GROUPS, torch.float32, CPU).attend(
+            query, key, value, past, None, rule
+        )
+    depths = [
+        layout.num_past_tokens + sum(layout.lengths[above] for above in layout.ancestors[place]) + token
+        for place, length in enumerate(layout.lengths)
+        for token in range(length)
+    ]
+    query_depth, key_depth = torch.tensor(depths), torch.tensor([*range(layout.num_past_tokens), *depths])
+    keys, values = (
+        torch.cat([*(getattr(trunk, name) for trunk in past), own], dim=2).repeat_interleave(HEADS // GROUPS, dim=1)
+        for name, own in (("key", key), ("value", value))
+    )
+    scores = query @ keys.transpose(2, 3) / HEAD_DIM**0.5
+    if rule.softcap is not None:
+        scores = rule.softcap * torch.tanh(scores / rule.softcap)
+    allowed = visible(layout)
+    if rule.window is not None:
+        allowed &= query_depth[:, None] - key_depth < rule.window
+    expected = scores.masked_fill(~allowed, float("-inf")).softmax(dim=-1) @ values
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def padded_to(mask: BlockMask, num_keys: int) -> torch.Tensor:
     """A block's mask with the keys it does not even look at."""
-    return torch.nn.functional.pad(mask, (0, num_keys - mask.shape[1]), value=float("-inf"))
+    return torch.nn.functional.pad(mask.added, (mask.first_key, num_keys - mask.end_key), value=float("-inf"))
 
 
 @settings(max_examples=100, deadline=None)
@@ -121,7 +152,7 @@ def test_masks_of_random_trees(examples: list[Rendered], num_past: int) -> None:
     assert torch.equal((key <= query) & (query < until), expected[:, num_past:])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch_sdpa, "QUERY_BLOCK_TOKENS", 8)
-        masks = SegmentSdpa.prepare(layout, num_query_groups=1, dtype=torch.float32, device=CPU).masks
+        masks = SegmentSdpa.prepare(layout, num_query_groups=1, dtype=torch.float32, device=CPU).masks_of(None)
     for offset, length, places, blocks in zip(layout.offsets, layout.lengths, key_places(layout), masks, strict=True):
         rows = expected[offset : offset + length]
         assert torch.equal(rows[:, places], torch.cat([padded_to(mask, len(places)) for mask in blocks]) == 0)
@@ -155,7 +186,7 @@ def test_flex_gives_the_sdpa_loss_of_a_whole_model() -> None:
 def test_flex_pads_to_whole_blocks() -> None:
     prepared = FlexTree.prepare(PassLayout((100, 40), ((), (0,)), 10), device=CPU)
     assert prepared.num_padding_tokens == 256 - 140
-    assert prepared.block_mask.seq_lengths == (256, 384)
+    assert prepared.block_mask(None).seq_lengths == (256, 384)
 
 
 def test_a_missing_flash_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,11 +72,33 @@ class TrunkLayer:
         return _Collect.apply(self.key, self.key_grad), _Collect.apply(self.value, self.value_grad)
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreRule:
+    """What a layer does to its scores besides scaling them.
+
+    Attributes:
+        window: a token sees itself and the `window` - 1 tokens before it on its path; None for the whole path.
+        softcap: scores become ``softcap * tanh(score / softcap)``; None leaves them.
+    """
+
+    window: int | None = None
+    softcap: float | None = None
+
+
+PLAIN = ScoreRule()
+
+
 class TreeKernel(Protocol):
-    """Attention of one pass, with its masks or indices prepared; the same for all layers."""
+    """Attention of one pass, with its masks or indices prepared; the same for all layers that have the same rule."""
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, past: Sequence[TrunkLayer], scaling: float | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        past: Sequence[TrunkLayer],
+        scaling: float | None,
+        rule: ScoreRule = PLAIN,
     ) -> Tensor:
         """Attend.
 
@@ -86,6 +108,7 @@ class TreeKernel(Protocol):
             value: the pass's values.
             past: the trunks above, root first, in this layer.
             scaling: factor of the scores; None for 1 / sqrt(D).
+            rule: the layer's window and soft cap.
 
         Returns:
             The output [1, H, N, D].
@@ -114,9 +137,10 @@ def tree_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | None,  # noqa: ARG001  transformers' signature; what a token sees is in `tree`
+    attention_mask: int | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    softcap: float | None = None,
     *,
     tree: TreeContext,
     **_: Any,
@@ -128,9 +152,10 @@ def tree_attention(
         query: [1, H, N, D].
         key: [1, G, N, D].
         value: [1, G, N, D].
-        attention_mask: unused, None.
+        attention_mask: this layer's window, as `_window_of_mask` gives it; None for full attention.
         scaling: factor of the scores.
         dropout: must be 0; attention dropout is not supported.
+        softcap: of the scores.
         tree: the pass's context.
         **_: what transformers sends besides.
 
@@ -142,12 +167,18 @@ def tree_attention(
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     if tree.capture and layer not in tree.captured:  # a checkpointed layer runs again in the backward pass
         tree.captured[layer] = (key, value)
-    output = tree.kernel.attend(query, key, value, [trunk[layer] for trunk in tree.past], scaling)
+    rule = ScoreRule(attention_mask, softcap)
+    output = tree.kernel.attend(query, key, value, [trunk[layer] for trunk in tree.past], scaling, rule)
     return output.transpose(1, 2), None
 
 
-def _no_mask(*args: Any, **kwargs: Any) -> None:
-    """Give no mask: the kernel has its own, and transformers must not guess packed sequences from the positions."""
+def _window_of_mask(*_: Any, local_size: int | None = None, **__: Any) -> int | None:
+    """Give a layer its window instead of a mask.
+
+    The kernel has its own masks, and transformers must not guess packed sequences from the positions. The library asks
+    for the mask of each kind of layer and hands it to the layers of that kind, so the window comes along that way.
+    """
+    return local_size
 
 
 def _explicit_mask(*args: Any, **kwargs: Any) -> Tensor | None:
@@ -156,6 +187,6 @@ def _explicit_mask(*args: Any, **kwargs: Any) -> Tensor | None:
 
 
 AttentionInterface.register(TREE_ATTENTION, tree_attention)
-AttentionMaskInterface.register(TREE_ATTENTION, _no_mask)
+AttentionMaskInterface.register(TREE_ATTENTION, _window_of_mask)
 AttentionInterface.register(PADDED_ATTENTION, sdpa_attention_forward)
 AttentionMaskInterface.register(PADDED_ATTENTION, _explicit_mask)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from weatherman.engine.pass_layout import PassLayout
-from weatherman.engine.torch.attention import TrunkLayer
+from weatherman.engine.torch.attention import PLAIN, ScoreRule, TrunkLayer
 from weatherman.errors import WeathermanError
 
 
@@ -63,7 +64,13 @@ class FlashTree:
         )
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, past: Sequence[TrunkLayer], scaling: float | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        past: Sequence[TrunkLayer],
+        scaling: float | None,
+        rule: ScoreRule = PLAIN,
     ) -> Tensor:
         """Attend over all segments in one call."""
         above = [trunk.seen() for trunk in past]
@@ -81,8 +88,15 @@ class FlashTree:
             self.longest_key,
             softmax_scale=scaling,
             causal=True,
+            **_limits(rule),
         )
         return output.transpose(0, 1)[None]
+
+
+def _limits(rule: ScoreRule) -> dict[str, Any]:
+    """The kernel's arguments for a window (tokens to the left of a query, aligned as `causal` is) and a soft cap."""
+    window: dict[str, Any] = {} if rule.window is None else {"window_size": (rule.window - 1, 0)}
+    return window if rule.softcap is None else {**window, "softcap": rule.softcap}
 
 
 def varlen_kernel() -> Callable[..., Tensor]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from weatherman.engine.pass_layout import PassLayout
-from weatherman.engine.torch.attention import TrunkLayer
+from weatherman.engine.torch.attention import PLAIN, ScoreRule, TrunkLayer
 
 BLOCK_TOKENS = 128
 
@@ -39,53 +39,111 @@ def subtree_ends(layout: PassLayout, num_padded_tokens: int) -> np.ndarray:
     return until
 
 
+def key_depths(layout: PassLayout, num_padded_tokens: int) -> np.ndarray:
+    """Give each key's depth in the tree: the flat buffer's, padded, then the trunks'; int32 [M + P]."""
+    depths = np.zeros(num_padded_tokens + layout.num_past_tokens, np.int32)
+    for place, (offset, length) in enumerate(zip(layout.offsets, layout.lengths, strict=True)):
+        start = layout.num_past_tokens + sum(layout.lengths[above] for above in layout.ancestors[place])
+        depths[offset : offset + length] = np.arange(start, start + length)
+    depths[num_padded_tokens:] = np.arange(layout.num_past_tokens)
+    return depths
+
+
 @dataclass(frozen=True, slots=True)
 class FlexTree:
-    """FlexAttention with the block mask of a pass."""
+    """FlexAttention with the block masks of a pass, one for each window that its layers have."""
 
-    num_padding_tokens: int
-    block_mask: BlockMask
+    layout: PassLayout
+    device: torch.device
+    masks: dict[int | None, BlockMask] = field(default_factory=dict)
 
     @classmethod
     def prepare(cls, layout: PassLayout, *, device: torch.device) -> FlexTree:
-        """Build the block mask, once for all layers."""
-        num_padded = -(-layout.num_tokens // BLOCK_TOKENS) * BLOCK_TOKENS
-        num_keys = num_padded + -(-layout.num_past_tokens // BLOCK_TOKENS) * BLOCK_TOKENS
-        num_real_keys = num_padded + layout.num_past_tokens
-        until = torch.full((num_keys,), num_padded, dtype=torch.int32, device=device)
-        until[:num_padded] = torch.from_numpy(subtree_ends(layout, num_padded)).to(device)
+        """Build the block mask of full attention, once for all layers; a window's when a layer first asks for it."""
+        kernel = cls(layout, device)
+        kernel.block_mask(None)
+        return kernel
+
+    @property
+    def num_padded_tokens(self) -> int:
+        """M."""
+        return -(-self.layout.num_tokens // BLOCK_TOKENS) * BLOCK_TOKENS
+
+    @property
+    def num_padding_tokens(self) -> int:
+        """M - N."""
+        return self.num_padded_tokens - self.layout.num_tokens
+
+    def block_mask(self, window: int | None) -> BlockMask:
+        """The mask of layers with this window (None: full attention)."""
+        if window not in self.masks:
+            self.masks[window] = self._make_mask(window)
+        return self.masks[window]
+
+    def _make_mask(self, window: int | None) -> BlockMask:
+        num_padded, num_past = self.num_padded_tokens, self.layout.num_past_tokens
+        num_keys = num_padded + -(-num_past // BLOCK_TOKENS) * BLOCK_TOKENS
+        num_real_keys = num_padded + num_past
+        until = torch.full((num_keys,), num_padded, dtype=torch.int32, device=self.device)
+        until[:num_padded] = torch.from_numpy(subtree_ends(self.layout, num_padded)).to(self.device)
 
         def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
             in_past = (key >= num_padded) & (key < num_real_keys)
             return in_past | ((key <= query) & (query < until[key]))
 
-        mask = create_block_mask(visible, None, None, num_padded, num_keys, device=device, BLOCK_SIZE=BLOCK_TOKENS)
-        return cls(num_padded - layout.num_tokens, mask)
+        depth = torch.zeros(num_keys, dtype=torch.int32, device=self.device)
+        depth[:num_real_keys] = torch.from_numpy(key_depths(self.layout, num_padded)).to(self.device)
+
+        limit = num_keys if window is None else window
+
+        def near(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+            padding = query >= self.layout.num_tokens  # a row without a key would be not a number
+            return visible(batch, head, query, key) & (padding | (depth[query] - depth[key] < limit))
+
+        rule = visible if window is None else near
+        return create_block_mask(rule, None, None, num_padded, num_keys, device=self.device, BLOCK_SIZE=BLOCK_TOKENS)
 
     def attend(
-        self, query: Tensor, key: Tensor, value: Tensor, past: Sequence[TrunkLayer], scaling: float | None
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        past: Sequence[TrunkLayer],
+        scaling: float | None,
+        rule: ScoreRule = PLAIN,
     ) -> Tensor:
         """Attend over the whole pass and the trunks at once."""
         above = [trunk.seen() for trunk in past]
-        num_past_padding = self.block_mask.seq_lengths[1] - sum(k.shape[2] for k, _ in above) - self._padded(query)
+        mask = self.block_mask(rule.window)
+        num_past_padding = mask.seq_lengths[1] - sum(k.shape[2] for k, _ in above) - self.num_padded_tokens
         output = _flex(query.device.type)(
             nn.functional.pad(query, (0, 0, 0, self.num_padding_tokens)),
             self._keys(key, [k for k, _ in above], num_past_padding),
             self._keys(value, [v for _, v in above], num_past_padding),
-            block_mask=self.block_mask,
+            score_mod=_soft_cap(rule.softcap),
+            block_mask=mask,
             scale=scaling,
             enable_gqa=True,
         )
         return output[:, :, : query.shape[2]]
-
-    def _padded(self, query: Tensor) -> int:
-        return query.shape[2] + self.num_padding_tokens
 
     def _keys(self, own: Tensor, above: list[Tensor], num_past_padding: int) -> Tensor:
         padded = nn.functional.pad(own, (0, 0, 0, self.num_padding_tokens))
         if not above:
             return padded
         return torch.cat([padded, *above[:-1], nn.functional.pad(above[-1], (0, 0, 0, num_past_padding))], dim=2)
+
+
+@functools.cache
+def _soft_cap(softcap: float | None) -> Callable[..., Tensor] | None:
+    """What FlexAttention does to a score; the same function for the same cap, so that it is compiled once."""
+    if softcap is None:
+        return None
+
+    def cap(score: Tensor, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:  # noqa: ARG001
+        return torch.tanh(score / softcap) * softcap
+
+    return cap
 
 
 @functools.cache

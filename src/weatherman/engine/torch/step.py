@@ -22,7 +22,8 @@ from weatherman.engine.torch.attention import TreeContext, TreeKernel, TrunkLaye
 from weatherman.engine.torch.crew import Crew, GradientSink, share_out
 from weatherman.engine.torch.dropout import DropoutState
 from weatherman.engine.torch.kernels import prepare_kernel
-from weatherman.engine.torch.loss import head_loss
+from weatherman.engine.torch.loss import Head, head_loss
+from weatherman.engine.torch.parts import output_head, query_groups, text_decoder
 from weatherman.records import Rendered
 from weatherman.steps.passes import Pass
 from weatherman.steps.prefix_tree import PrefixTree, pad
@@ -36,7 +37,7 @@ class Network:
 
     Attributes:
         decoder: maps ids to hidden states.
-        head: the output embedding [V, D].
+        head: the output head.
         num_query_groups: query heads per key-value head.
         kernel: the tree's attention: "sdpa", "flex" or "flash".
         dropout: where LoRA's dropout finds the tokens at hand; None with PEFT's own.
@@ -46,7 +47,7 @@ class Network:
     """
 
     decoder: nn.Module
-    head: Tensor
+    head: Head
     num_query_groups: int
     kernel: Kernel = "sdpa"
     dropout: DropoutState | None = None
@@ -69,15 +70,15 @@ class Network:
         seed: int = 0,
         crew: Crew | None = None,
     ) -> Network:
-        """Take the parts of a Llama-like causal language model."""
-        groups = model.config.num_attention_heads // model.config.num_key_value_heads
+        """Take the parts of a causal language model, of the text part where there are others."""
+        decoder = text_decoder(model)
         trainable = tuple(parameter for parameter in model.parameters() if parameter.requires_grad)
-        return cls(model.model, model.lm_head.weight, groups, kernel, dropout, seed, trainable, crew)
+        return cls(decoder, output_head(model), query_groups(decoder), kernel, dropout, seed, trainable, crew)
 
     @property
     def device(self) -> torch.device:
         """Where the model is."""
-        return self.head.device
+        return self.head.weight.device
 
     def send(self, array: NDArray[np.generic]) -> Tensor:
         """Copy an array of ids, places or positions to the device."""
@@ -85,7 +86,7 @@ class Network:
 
     def weighted_loss(self, hidden_TD: Tensor, places: NDArray[np.int64], target: NDArray, weight: NDArray) -> Tensor:
         """Sum the weighted cross-entropies of `target` after the hidden states at `places`."""
-        wide = torch.promote_types(self.head.dtype, torch.float32)
+        wide = torch.promote_types(self.head.weight.dtype, torch.float32)
         hidden_KD = hidden_TD.index_select(0, self.send(places))
         return head_loss(hidden_KD, self.head, self.send(target), torch.from_numpy(weight).to(wide).to(self.device))
 
@@ -234,7 +235,9 @@ class _TreeRun:
     def _kernel(self, indices: Sequence[int], past: Past) -> TreeKernel:
         layout = lay_out(self.tree, indices, sum(trunk[0].key.shape[2] for trunk in past))
         network = self.network
-        return prepare_kernel(network.kernel, layout, network.num_query_groups, network.head.dtype, network.device)
+        return prepare_kernel(
+            network.kernel, layout, network.num_query_groups, network.head.weight.dtype, network.device
+        )
 
     def _set_dropout(self, indices: Sequence[int]) -> None:
         if (dropout := self.network.dropout) is not None:
