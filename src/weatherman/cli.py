@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import Abort, Exit, TyperException
 
 from weatherman import __version__, messages
-from weatherman.commands import data, launching, preflight, report, talk, template, tools, training
+from weatherman.commands import data, init, launching, preflight, report, talk, template, tools, training
 from weatherman.errors import EXIT_FAILED, WeathermanError
 from weatherman.system.process_env import restart_with_process_settings
 
@@ -25,7 +25,7 @@ app = typer.Typer(
 )
 # These load torch, or start a process that does.
 COMPUTING = ("train", "tune", "launch", "chat", "compare", "export", "check", "doctor")
-for module in (data, template, training, launching, talk, tools, preflight, report):
+for module in (init, data, template, training, launching, talk, tools, preflight, report):
     module.register(app)
 
 

@@ -18,6 +18,7 @@ from weatherman.config.load import load_config
 from weatherman.config.schema import TrainingConfig
 from weatherman.errors import WeathermanError
 from weatherman.models.shape import KNOWN, ModelShape, model_shape
+from weatherman.planning import plan as plan_module
 from weatherman.planning.limits import memory_limit
 from weatherman.planning.memory import GIB, Held, estimate_memory, held_by_padding, held_by_tree
 from weatherman.planning.plan import (
@@ -185,11 +186,11 @@ def test_shipped_configurations_fit(name: str) -> None:
 
 def test_a_plan_counts_the_real_data_and_its_sharing() -> None:
     config = shipped("demo", "max_train_examples=null")
-    examples, num_dropped, assumed = read_examples(config)
+    examples, num_dropped, assumed, changed = read_examples(config)
     plan = make_plan(config)
     assert plan.num_tokens == sum(len(one.ids) for one in examples)
     assert plan.num_supervised_tokens == sum(int(one.mask.sum()) for one in examples)
-    assert (plan.num_dropped, assumed, plan.tokens_are) == (num_dropped, [], "counted")
+    assert (plan.num_dropped, assumed, changed, plan.tokens_are) == (num_dropped, [], [], "counted")
     assert plan.num_steps == 60
     assert (plan.sharing, plan.share_factor) == decide_sharing(examples, config.effective_batch_size, config.seed)
     assert plan.num_computed_tokens < plan.num_tokens * plan.num_epochs
@@ -203,6 +204,24 @@ def test_a_tokenizer_that_is_not_there_is_said_and_estimated() -> None:
     assert plan.tokens_are == "estimated"
     assert "the tokenizer of mistralai/Mistral-7B-Instruct-v0.3 is not on this machine" in plan.assumptions[0]
     assert any("about" in line and "(estimated)" in line for line in plan_lines(plan))
+
+
+def test_what_is_changed_or_dropped_to_be_read_is_said_before_the_run(tmp_path: Path) -> None:
+    call = {"id": "abcdefghi", "type": "function", "function": {"name": "get_tide", "arguments": "{}"}}
+    said = [
+        {"role": "user", "content": "High water?"},
+        {"role": "assistant", "content": "Let me look.", "tool_calls": [call]},
+        {"role": "user", "content": "Thanks!"},
+    ]
+    tool = {"type": "function", "function": {"name": "get_tide", "parameters": {"type": "object"}}}
+    (tmp_path / "train.jsonl").write_text(json.dumps({"messages": said, "tools": [tool]}) + "\n")
+    with pytest.raises(WeathermanError, match="cannot hold text and tool calls"):
+        make_plan(shipped("h100"))
+    (told,) = (one for one in make_plan(shipped("h100", "text_beside_calls=drop")).assumptions if "changed" in one)
+    assert "1 × texts beside calls dropped" in told
+    assert "1 × turns after the last answer trimmed" in told
+    (own,) = (one for one in make_plan(shipped("demo", "personas=[]")).assumptions if "changed" in one)
+    assert "beside calls" not in own
 
 
 def test_rough_tokens_are_within_a_tenth_of_mistral_s() -> None:
@@ -241,6 +260,21 @@ def test_the_check_of_a_configuration_and_its_plan_agree_on_the_memory() -> None
         finding = check_memory(target, config)
         assert f"{made.memory.total / GIB:.1f} GB of memory estimated at its peak" in finding.message
         assert f"{made.memory_limit_bytes / GIB:.0f} GB may be used" in finding.message
+
+
+def test_the_memory_counts_the_run_s_steps_in_conversations(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = [replace(example([1, 2, 3, number], 1), source="a.jsonl:1") for number in range(4)]
+    told: list[int] = []
+
+    def steps_memory(config: TrainingConfig, examples: object, num_steps: int, *_: object) -> tuple[None, float]:
+        told.append(num_steps)
+        return None, 1.0
+
+    monkeypatch.setattr(plan_module, "read_examples", lambda _: (views, 0, [], []))
+    monkeypatch.setattr(plan_module, "_steps_memory", steps_memory)
+    one_by_one = ("per_device_train_batch_size=1", "gradient_accumulation_steps=1", "num_train_epochs=1")
+    run_memory(shipped("h100", *one_by_one), GIB)
+    assert told == [1]
 
 
 def test_the_memory_of_data_that_is_not_there_cannot_be_known() -> None:

@@ -165,3 +165,9 @@ def test_calls_are_read_back(folder: Path, tokenizer: FastTokenizer, tmp_path: P
     assert (
         template(folder, template_text("qwen3_5_think"), tmp_path).parse is None
     )  # calls in tags of XML: nobody reads them
+
+
+def test_a_report_of_nothing_rendered_tells_no_share_of_it() -> None:
+    from weatherman.rendering.template_check import TemplateReport
+
+    assert TemplateReport("own", [], False).extra_share == 0

@@ -115,6 +115,7 @@ def test_what_does_not_fit_is_refused_before_it_starts() -> None:
     done = run(
         "validate_training_config", "--config", "configs/training_config_m4.yaml", "--json",
         "--set", "train_file=data/synthetic/final_train.jsonl", "--set", "max_tokens_per_chunk=60000",
+        "--set", "gradient_checkpointing=false", "--set", "gradient_accumulation_steps=64",
         "--set", "validation_file=data/synthetic/final_validation.jsonl",
     )  # fmt: skip
     assert done.returncode == 1

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from weatherman.config.schema import TrainingConfig, resolved
+from weatherman.data.changes import Changes
 from weatherman.data.reading import Reading
 from weatherman.engine.token_budget import HELD_PASSES, activation_bytes_per_token, choose_workers, token_budget
 from weatherman.errors import WeathermanError
@@ -133,9 +134,9 @@ def run_memory(config: TrainingConfig, limit_bytes: int) -> Memory:
         WeathermanError: the data cannot be read, or the model's shape is not known.
     """
     require_shape(config)
-    examples, _, _ = read_examples(config)
+    examples, *_ = read_examples(config)
     batch = config.effective_batch_size
-    num_steps = total_steps(len(examples), batch, config.num_train_epochs, config.max_steps)
+    num_steps = total_steps(num_conversations(examples), batch, config.num_train_epochs, config.max_steps)
     share, _ = decide_sharing(examples, batch, config.seed)
     sharing = share if config.sharing == "auto" else config.sharing == "on"
     return _steps_memory(config, examples, num_steps, sharing, limit_bytes)[0]
@@ -167,7 +168,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
         WeathermanError: the data cannot be read, or the model's shape is not known.
     """
     shape, limit = require_shape(config), memory_limit(config, device_bytes)
-    examples, num_dropped, assumptions = read_examples(config)
+    examples, num_dropped, assumptions, changed = read_examples(config)
     batch = config.effective_batch_size
     num_steps = total_steps(num_conversations(examples), batch, config.num_train_epochs, config.max_steps)
     share, factor = decide_sharing(examples, batch, config.seed)
@@ -200,6 +201,7 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
         budget=estimated_words(config, num_steps, time_s),
         assumptions=[
             *assumptions,
+            *([f"train_file is changed where it is read: {'; '.join(changed)}"] if changed else []),
             *engine_words(config),
             *speed,
             "validation, tool-call evaluation and loading the model are not counted",
@@ -207,11 +209,12 @@ def make_plan(config: TrainingConfig, *, device_bytes: int | None = None, chip: 
     )
 
 
-def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str]]:
+def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str], list[str]]:
     """The training examples, with the model's tokenizer if it is on this machine (nothing is fetched).
 
     Returns:
-        The examples, how many conversations are too long, and what was assumed about tokens: nothing if counted.
+        The examples, how many conversations are too long, what was assumed about tokens (nothing if counted), and in
+        words what was changed to read them.
     """
     tokenizer, assumptions, place = find_tokenizer(config)
     if isinstance(tokenizer, RoughTokenizer):
@@ -232,7 +235,7 @@ def read_examples(config: TrainingConfig) -> tuple[list[Rendered], int, list[str
     )
     train = split(rendered.examples, config.validation_share if config.validation_file is None else 0, config.seed)[0]
     chosen = subset_of_conversations(train, config.max_train_examples, config.seed)
-    return chosen, len(rendered.dropped), assumptions
+    return chosen, len(rendered.dropped), assumptions, Changes(rendered.changes).in_words()
 
 
 def find_tokenizer(config: TrainingConfig) -> tuple[TextTokenizer, list[str], Path | str]:

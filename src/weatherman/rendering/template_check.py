@@ -45,7 +45,7 @@ class TemplateReport:
     @property
     def extra_share(self) -> float:
         """Tokens of all views beyond those of each conversation's longest, as a share of the latter: without a tree."""
-        return self.num_tokens / max(1, self.num_longest_tokens) - 1
+        return self.num_tokens / self.num_longest_tokens - 1 if self.num_longest_tokens else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """The report for programs."""

@@ -32,11 +32,7 @@ def check_turn(conversation: Conversation, index: int, prompt: str, completion: 
     if problem:
         code, text = problem
         text = f"{conversation.source}: the {name} template {text}"
-        hint = (
-            "text_beside_calls: drop leaves such texts out, counted."
-            if code == "template.text-beside-calls"
-            else _OTHER
-        )
+        hint = _BESIDE if code == "template.text-beside-calls" else _OTHER
         raise WeathermanError(code, text, hint)
 
 
