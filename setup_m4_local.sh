@@ -23,15 +23,12 @@ check() {
   say "Checking $1"
   "${@:2}" || failed="$failed${failed:+, }$1"
 }
-
 # Below 32 GB of memory the base is trained in 4 bits.
 memory=$(sysctl -n hw.memsize 2>/dev/null || true)
 [[ ! $memory =~ ^[0-9]+$ ]] || ((memory >= 32 * 1024 ** 3)) || config=configs/training_config_m4_16gb.yaml
-
 say "Preparing a Mac${rehearse:+ (a rehearsal)}"
 choose_python
 "$python" scripts/check_mac.py --before-setup $rehearse || fail "This machine cannot train the M4 configuration; nothing was installed. Hint: see the lines above"
-
 say "Making the environment"
 pins=$(fingerprint requirements-local.txt requirements.txt pyproject.toml)
 if [[ -n $rehearse ]]; then

@@ -67,7 +67,7 @@ def test_a_command_without_words_shows_its_help_and_exits_1(tmp_path: Path, word
     assert len(bare.stdout.splitlines()) > 5
 
 
-NOT_COMPUTING = {"data", "template", "status", "report", "plan", "weather-server"}
+NOT_COMPUTING = {"data", "init", "template", "status", "report", "plan", "weather-server"}
 
 
 def test_every_command_that_computes_starts_with_the_process_settings() -> None:

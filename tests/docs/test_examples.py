@@ -25,7 +25,7 @@ from tiny_model import CONFIG, write_setting
 FOLDER = ROOT / "src/weatherman/commands"
 NUM_ROWS = 120
 NEEDS_HARDWARE = ("check", "doctor", "launch")
-SLOW = ("launch", "compare", "export")
+SLOW = ("launch", "compare", "export", "tune")
 
 
 def commands() -> Iterator[tuple[tuple[str, ...], str]]:

@@ -190,7 +190,8 @@ def test_a_plan_counts_the_real_data_and_its_sharing() -> None:
     plan = make_plan(config)
     assert plan.num_tokens == sum(len(one.ids) for one in examples)
     assert plan.num_supervised_tokens == sum(int(one.mask.sum()) for one in examples)
-    assert (plan.num_dropped, assumed, changed, plan.tokens_are) == (num_dropped, [], [], "counted")
+    told = ["18 × tool results' numbers and characters spelled anew"]
+    assert (plan.num_dropped, assumed, changed, plan.tokens_are) == (num_dropped, [], told, "counted")
     assert plan.num_steps == 60
     assert (plan.sharing, plan.share_factor) == decide_sharing(examples, config.effective_batch_size, config.seed)
     assert plan.num_computed_tokens < plan.num_tokens * plan.num_epochs

@@ -89,7 +89,7 @@ def convert(
 
     Exit code 1: no row could be read, or with --strict a row was refused.
 
-    Example: weatherman data convert chats/*.parquet -o my_chats.jsonl --from sharegpt
+    Example: weatherman data convert my_chats.jsonl -o converted.jsonl --from openai
     """
     import json
     from typing import cast

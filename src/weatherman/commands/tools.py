@@ -65,7 +65,9 @@ def weather_server(live: LiveOption = False) -> None:
 
     Without --live the weather is made up, and every description and result says so. Needs the extra `mcp`.
 
-    Example: weatherman chat --mcp "weatherman weather-server"
+    An MCP client starts it, for one `weatherman chat` with --mcp.
+
+    Example: weatherman weather-server
     """
     from weatherman.weather.server import serve
 

@@ -60,7 +60,7 @@ def tune(
 
     A run on CUDA does this by itself, and takes what this command has found. Exit code 1: no setting works.
 
-    Example: weatherman tune --config configs/training_config_h100.yaml --json
+    Example: weatherman tune --config configs/training_config_demo.yaml --json
     """
     import json
 
