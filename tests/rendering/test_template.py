@@ -312,3 +312,11 @@ def test_the_loss_mask_holds_every_assistant_turn_with_its_stop_and_nothing_else
             assert (message.content or "") in left
     assert left.count("<|im_start|>assistant") == len(turns)
     assert 0 < view.mask.sum() < len(view.ids)
+
+
+def test_texts_are_not_forgotten_while_they_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = list(islice(read_conversations(DATA), 40))
+    wanted = [view.ids.tolist() for views in render_all(shipped, MISTRAL_V3, mistral()) for view in views]
+    monkeypatch.setattr("weatherman.rendering.encode._MAX_REMEMBERED_TEXTS", 1)
+    fresh = replace(MISTRAL_V3, version=99)  # one that nothing was learnt for
+    assert [view.ids.tolist() for views in render_all(shipped, fresh, mistral()) for view in views] == wanted
