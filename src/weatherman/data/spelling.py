@@ -70,14 +70,3 @@ def _compact(text: str) -> str:
         found += [_SPACE.sub("", text[place : quoted.start()]), quoted[0]]
         place = quoted.end()
     return "".join([*found, _SPACE.sub("", text[place:])])
-
-
-def looks_like_json_but_is_none(text: str) -> bool:
-    """Whether a result begins like a JSON object or list and is none: chat templates spell such a text anew."""
-    if text[:1] not in ("{", "["):
-        return False
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return True
-    return False
